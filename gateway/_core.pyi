@@ -1,0 +1,342 @@
+"""The native core: journal, live inodes, block cache, packs and object store.
+
+Times are nanoseconds since 1970 unless a name says monotonic; sizes and offsets are bytes; every LSN, pack id and inode
+number is `epoch << 40 | counter`. A call that waits or does I/O releases the GIL. Objects may be used from any thread.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import CapsuleType
+from typing import NamedTuple, final
+
+FAILPOINTS: tuple[str, ...]
+"""Names of all failpoints of the native core. `CAUDAL_FAILPOINTS` arms them when the module is loaded."""
+
+Extent = tuple[int, int, int, int]
+"""(file offset, length, pack, pack offset). In a splice, pack 0 means a hole."""
+
+class Attributes(NamedTuple):
+    """All attributes of an inode. `kind` is the S_IFMT part of a POSIX mode, `mode` its permission bits (07777)."""
+
+    inode: int
+    generation: int
+    kind: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev_major: int
+    rdev_minor: int
+    size: int
+    space_used: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    btime_ns: int
+    change: int
+
+Flushed = tuple[int, int, Sequence[Extent]]
+"""(inode, taken LSN, splices): what a row transaction says of one flushed inode; see `Core.replay`."""
+
+class ReplayReport(NamedTuple):
+    """What the journal held. `torn_tail`: it ended in a record that was never acknowledged."""
+
+    first_lsn: int
+    last_lsn: int
+    records: int
+    bytes: int
+    rows: int
+    skipped: int
+    torn_tail: bool
+
+class FlushedInode(NamedTuple):
+    """One inode of a batch.
+
+    Changes up to `taken_lsn` are in `splices` and `attributes`; 0 marks a relocation, which covers no change.
+    Splices come in file order, do not overlap, and hold file data of this batch's packs or holes (pack 0).
+    """
+
+    inode: int
+    taken_lsn: int
+    attributes: Attributes
+    splices: list[Extent]
+
+class FlushedPack(NamedTuple):
+    """A pack of a batch: its object's size, and the payload bytes that the batch's splices name."""
+
+    id: int
+    bytes: int
+    live_bytes: int
+
+class DirtySummary(NamedTuple):
+    """Changes that no flush has committed. `bytes` counts data, of which `memory_bytes` are held in memory.
+
+    `oldest_age_s` is 0.0 and `oldest_lsn` is 0 when nothing is dirty.
+    """
+
+    bytes: int
+    memory_bytes: int
+    inodes: int
+    oldest_age_s: float
+    oldest_lsn: int
+
+class PackFooter(NamedTuple):
+    """Index of a pack: entries (inode, file offset, length, pack offset), and the LSN that was current when it was built."""
+
+    lsn: int
+    entries: list[tuple[int, int, int, int]]
+
+class CoreError(Exception):
+    """Base of the core's errors; itself raised where the core is used out of turn (before start, after close)."""
+
+class Busy(CoreError):
+    """Nothing was changed: no wait slot or no room in the journal. The client tries again (JUKEBOX)."""
+
+class NotResident(CoreError):
+    """The inode is not live in the core: activate it and try again."""
+
+class StoreError(CoreError):
+    """The object store did not do it; retries inside the core are used up. Abort the batch and try later."""
+
+class JournalError(CoreError):
+    """No journal mirror takes writes, or the journal cannot be read. Nothing more can be acknowledged."""
+
+class CorruptError(CoreError):
+    """Stored bytes do not match their checksum, or a journal lacks acknowledged records."""
+
+@final
+class FlushBatch:
+    """Changes taken out of live inodes on their way into packs. Its inodes can not be taken again until it ends.
+
+    Protocol: `write()`, then build rows from `inodes` and `packs`, `Core.append_rows`, `commit(lsn)`. On any failure before the
+    append: `abort()`. A batch that is dropped is aborted; its packs, if any were put, are garbage for the collector.
+    """
+
+    @property
+    def inodes(self) -> list[FlushedInode]:
+        """What was taken; splices are filled in by `write`."""
+
+    @property
+    def packs(self) -> list[FlushedPack]:
+        """Packs that `write` put."""
+
+    @property
+    def bytes(self) -> int:
+        """File data in the batch."""
+
+    def write(self) -> None:
+        """Builds the packs and puts them, several at once, without the GIL.
+
+        Raises StoreError, CorruptError (journaled bytes do not match their checksum), JournalError, CoreError (called twice).
+        """
+
+    def commit(self, lsn: int) -> None:
+        """Swaps what was taken for extents in the live inodes, where nothing newer was written; cannot fail halfway.
+
+        `lsn` is that of the row transaction. Inodes forgotten meanwhile are skipped. Raises CoreError before `write` or after the end.
+        """
+
+    def abort(self) -> None:
+        """Gives everything back: it is dirty as before. Does nothing after the end."""
+
+@final
+class Core:
+    """One file system's data path. Build it, `replay`, `start`, and `close` it at the end.
+
+    Every method but those says CoreError before `start` unless it is marked as callable during replay.
+    """
+
+    def __init__(
+        self,
+        *,
+        fs_id: bytes,
+        epoch: int,
+        journal: Sequence[str],
+        store_url: str,
+        store_options: Mapping[str, str],
+        l1_bytes: int,
+        l2_dir: str | None,
+        l2_bytes: int,
+        segment_bytes: int,
+        journal_limit_bytes: int,
+        dirty_memory_bytes: int,
+        max_inodes: int,
+        readahead_bytes: int,
+        pack_bytes: int,
+        io_threads: int,
+        wait_slots: int = 100,
+    ) -> None:
+        """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
+
+        `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
+        Raises ValueError for parameters out of range, StoreError when the store cannot be opened.
+        """
+
+    def replay(
+        self,
+        *,
+        from_lsn: int,
+        on_rows: Callable[[int, bytes], Iterable[Flushed]],
+        load: Callable[[int], tuple[Attributes, Sequence[Extent]] | None],
+    ) -> ReplayReport:
+        """Reads the journal's records from `from_lsn` on, in LSN order; once, before `start`.
+
+        A row transaction goes to `on_rows(lsn, payload)`, which returns the flushed inodes in it. It may call `forget`,
+        `update_names` and `attributes` for inodes that are resident already. A record about the data of an inode that is not
+        resident asks `load(inode)` for its row and extents; None: the inode is gone, the record is skipped.
+        Afterwards all inodes with changes are resident and as they were. Exceptions of the callbacks pass through.
+        Raises JournalError, CorruptError.
+        """
+
+    def start(self) -> None:
+        """Opens a new journal segment in this epoch and starts the threads. Raises JournalError, CoreError."""
+
+    def close(self) -> None:
+        """Waits for what is under way, commits the journal and stops the threads. Does nothing the second time."""
+
+    @property
+    def durable_lsn(self) -> int:
+        """Every record up to this one survives a crash."""
+
+    @property
+    def last_lsn(self) -> int:
+        """LSN of the newest record."""
+
+    def reserve(self, bytes: int) -> None:
+        """Takes a wait slot and room in the journal for the calling thread, before anything changes; does not wait.
+
+        What the thread still held is given back first. Raises Busy.
+        """
+
+    def release(self) -> None:
+        """Gives the calling thread's slot and room back, if it holds them."""
+
+    def append_rows(self, payload: bytes) -> int:
+        """Appends a row transaction, in the room that the thread reserved, and returns its LSN.
+
+        Without a reservation it may pass the journal's limit: for flush commits, which free more room than they take.
+        Raises JournalError.
+        """
+
+    def wait_durable(self, lsn: int) -> None:
+        """Returns when the record is durable, and gives the thread's slot back. Raises JournalError."""
+
+    def activate(self, attributes: Attributes, extents: Sequence[Extent]) -> None:
+        """Makes a regular file resident with the attributes and extents of its row; does nothing where it is resident.
+
+        Callable during replay. Call it under the lock under which rows change. Raises ValueError for overlapping extents.
+        """
+
+    def attributes(self, inode: int) -> Attributes | None:
+        """Attributes of a resident inode: newer than its row in all fields that the core owns.
+
+        Those are size, space_used, atime_ns, mtime_ns, and mode's S_ISUID and S_ISGID, which a write by another user
+        than root clears; ctime_ns and change are the larger of both sides. Callable during replay.
+        """
+
+    def update_names(self, inode: int, *, mode: int, uid: int, gid: int, nlink: int, ctime_ns: int, lsn: int) -> bool:
+        """Tells the core what a row transaction at `lsn` says. False: not resident. Callable during replay."""
+
+    def set_data_attributes(
+        self,
+        inode: int,
+        *,
+        size: int | None = None,
+        atime_ns: int | None = None,
+        mtime_ns: int | None = None,
+        ctime_ns: int,
+    ) -> int | None:
+        """Sets what is not None and returns the LSN to wait for; None: not resident. Uses the thread's reservation.
+
+        Raises OSError(EFBIG) for a size above 2**63 - 1, JournalError.
+        """
+
+    def punch(self, inode: int, offset: int, length: int, time_ns: int) -> int | None:
+        """Makes the range read as zeros without changing the size. Returns as `set_data_attributes` does."""
+
+    def forget(self, inode: int) -> None:
+        """The inode is deleted: drops its changes and extents at once. Callable during replay."""
+
+    def read(self, inode: int, offset: int, length: int) -> bytes:
+        """Reads up to `length` bytes; fewer only at the end of the file. Raises NotResident, OSError."""
+
+    def write(self, inode: int, offset: int, data: bytes, *, stable: bool = False, uid: int = 0) -> int:
+        """Writes all of `data` and returns the LSN that makes it durable, after waiting for it if `stable`.
+
+        Raises NotResident, Busy (no room in the journal for ten seconds), OSError.
+        """
+
+    def commit(self, inode: int) -> None:
+        """Returns when everything written to the inode before is durable. Raises NotResident, Busy, JournalError."""
+
+    def extents(self, inode: int) -> list[Extent] | None:
+        """Flushed extents of a resident inode in file order, below its dirty data; None: not resident."""
+
+    def flush_take(
+        self,
+        *,
+        inodes: Sequence[int] | None,
+        dirty_before_ns: int | None,
+        upto_lsn: int | None,
+        max_bytes: int,
+    ) -> FlushBatch | None:
+        """Takes changes, oldest first, up to about `max_bytes` of data; None: nothing fits the conditions.
+
+        `inodes` restricts it to these. `dirty_before_ns`: only inodes dirty since before this `time.monotonic_ns()`.
+        `upto_lsn`: only inodes with a change not newer than this. An inode larger than `max_bytes` is taken in parts.
+        """
+
+    def relocate(self, moves: Sequence[tuple[int, int, int, int, int]], max_bytes: int) -> FlushBatch | None:
+        """Copies extents (inode, offset, length, pack, pack offset) into new packs; same protocol as a flush.
+
+        Takes only pieces whose extent still points there, of resident inodes that no other batch holds.
+        """
+
+    def dirty(self) -> DirtySummary:
+        """What is not flushed yet. Callable during replay."""
+
+    def trim(self, checkpoint_lsn: int) -> int:
+        """Drops journal segments that flush and checkpoint have passed; returns the bytes freed. Raises JournalError."""
+
+    def list_packs(self) -> list[tuple[int, int, float]]:
+        """(id, bytes, seconds since 1970 of the last change) of all packs in the store. Raises StoreError."""
+
+    def delete_pack(self, id: int) -> None:
+        """Deletes a pack; one that is not there is no error. Raises StoreError."""
+
+    def verify_pack(self, id: int, deep: bool) -> None:
+        """Checks a pack's footer and, if `deep`, every block. Raises CorruptError, StoreError."""
+
+    def pack_footer(self, id: int) -> PackFooter:
+        """Reads a pack's index. Raises CorruptError, StoreError."""
+
+    def cache_drop(self, l1: bool, l2: bool) -> None:
+        """Empties the block caches."""
+
+    def resize_l1(self, bytes: int) -> None:
+        """Sets the capacity of the block cache in memory."""
+
+    def stats(self) -> dict[str, object]:
+        """Nested plain figures: cache.l1|l2, objects, journal, dirty, io, inodes."""
+
+    def io_capsule(self) -> CapsuleType:
+        """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""
+
+@final
+class JournalTail:
+    """Reads row transactions from a journal that another process writes."""
+
+    def __init__(self, journal: Sequence[str], fs_id: bytes, from_lsn: int) -> None:
+        """Starts at the first record with an LSN of at least `from_lsn`. Raises JournalError."""
+
+    def next_batch(self, durable_lsn: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """(LSN, payload) of the next row transactions up to `durable_lsn`, about `max_bytes` of them; [] when there are none.
+
+        Raises JournalError, CorruptError.
+        """
+
+    @property
+    def position(self) -> int:
+        """LSN up to which every record was seen, of whatever kind."""
+
+def failpoint(name: str) -> None:
+    """Passes a failpoint of Python's own steps. Raises OSError where it is armed to fail."""
