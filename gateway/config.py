@@ -1,0 +1,263 @@
+"""Configuration: one TOML file, whose keys are the long options of `caudal up` in snake case.
+
+Environment variables (`CAUDAL_NFS_PORT`) override the file, options (`--nfs-port`) override both. Every value
+is checked here, once; a mistake is reported with the key, the value, where it stands and what would be right.
+Values that depend on the machine (cache sizes) are chosen here too, unless they are given.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from gateway import config_values as values
+from gateway.config_values import GIB, MIB, Chosen
+from gateway.errors import ConfigError
+from gateway.log import LEVELS
+
+DEFAULT_STATE: Final = Path("/var/lib/caudal")
+ENV_PREFIX: Final = "CAUDAL_"
+# Variables of other parts of the product that share the prefix.
+OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The checked configuration. Sizes are bytes, times seconds, paths absolute; `explicit` names the keys
+    that were given.
+    """
+
+    state: Path
+    store: str
+    export: str
+    nfs_port: int
+    mountd_port: int
+    nlm_port: int
+    admin_port: int
+    clients: tuple[str, ...]
+    squash: str
+    journal: tuple[Path, ...]
+    l1_bytes: int
+    l2_dir: Path
+    l2_bytes: int
+    dirty_memory_bytes: int
+    journal_limit_bytes: int
+    segment_bytes: int
+    pack_bytes: int
+    readahead_bytes: int
+    max_inodes: int
+    flush_age_s: float
+    checkpoint_interval_s: float
+    gc_interval_s: float
+    gc_grace_s: float
+    lease_s: int
+    grace_s: int
+    start_timeout_s: float
+    log_level: str
+    explicit: frozenset[str] = frozenset()
+
+    def to_toml(self, *, everything: bool = False) -> str:
+        """The configuration as TOML text: the keys that were given, or all of them."""
+        keys = [key for key in KEYS if everything or key in self.explicit]
+        return "".join(f"{key} = {values.to_toml(getattr(self, key))}\n" for key in keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: how its value is read, what it is when nobody gave it, and what it means."""
+
+    parse: Callable[[object], Any]
+    default: Callable[[Chosen], Any]
+    help: str
+
+
+def _fixed(value: object) -> Callable[[Chosen], object]:
+    return lambda _: value
+
+
+KEYS: Final[dict[str, Key]] = {
+    "state": Key(values.path, _fixed(DEFAULT_STATE), "Directory of everything that must survive a restart."),
+    "store": Key(
+        values.store, values.default_store, "Where file data goes: file:///path or az://container[/prefix]."
+    ),
+    "export": Key(values.export, _fixed("/data"), "Path that clients mount."),
+    "nfs_port": Key(values.port, _fixed(2049), "TCP port of NFS."),
+    "mountd_port": Key(values.port, _fixed(20048), "TCP port of the mount protocol (NFS 3)."),
+    "nlm_port": Key(
+        values.port_or_any, _fixed(0), "TCP port of the lock manager (NFS 3); 0 takes a free one."
+    ),
+    "admin_port": Key(values.port_or_any, _fixed(8443), "TCP port of the admin service; unused as yet."),
+    "clients": Key(
+        values.clients,
+        _fixed(("127.0.0.1", "::1")),
+        "Who may mount: addresses, networks (10.0.0.0/8), host names, @netgroups, or * for everybody.",
+    ),
+    "squash": Key(values.one_of("none", "root", "all"), _fixed("none"), "Whose requests are made anonymous."),
+    "journal": Key(
+        values.paths, values.default_journal, "Directories of the journal's mirrors, each on its own disk."
+    ),
+    "l1_bytes": Key(values.size(16 * MIB), values.default_l1, "Block cache in memory."),
+    "l2_dir": Key(values.path, values.default_l2_dir, "Directory of the block cache on disk."),
+    "l2_bytes": Key(values.size(0), values.default_l2, "Block cache on disk; 0 turns it off."),
+    "dirty_memory_bytes": Key(
+        values.size(8 * MIB), values.default_dirty, "Written bytes kept in memory until flushed."
+    ),
+    "journal_limit_bytes": Key(
+        values.size(16 * MIB), values.default_journal_limit, "Most that the journal may take."
+    ),
+    "segment_bytes": Key(values.size(4 * MIB, GIB), _fixed(64 * MIB), "Size of one journal file."),
+    "pack_bytes": Key(
+        values.size(MIB // 4, 64 * MIB), _fixed(8 * MIB), "Size that packs in the store aim at."
+    ),
+    "readahead_bytes": Key(values.size(0, 256 * MIB), _fixed(8 * MIB), "Most that one file reads ahead."),
+    "max_inodes": Key(values.whole(1000), _fixed(200_000), "Files kept live in memory."),
+    "flush_age_s": Key(values.seconds(0, 3600), _fixed(2.0), "Age at which written bytes go to the store."),
+    "checkpoint_interval_s": Key(
+        values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."
+    ),
+    "gc_interval_s": Key(
+        values.seconds(0.1, 86400), _fixed(60.0), "Time between looks for packs to delete or compact."
+    ),
+    "gc_grace_s": Key(
+        values.seconds(0, 86400 * 30), _fixed(600.0), "How long a pack without live data is kept."
+    ),
+    "lease_s": Key(
+        values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
+    ),
+    "grace_s": Key(
+        values.whole(5, 180), _fixed(35), "After a restart, time for NFS 4 clients to reclaim their locks."
+    ),
+    "start_timeout_s": Key(
+        values.seconds(1, 86400), _fixed(300.0), "How long `up` waits for the server to answer."
+    ),
+    "log_level": Key(values.one_of(*LEVELS), _fixed("info"), "Least severe record that is logged."),
+}
+assert tuple(KEYS) == tuple(f.name for f in fields(Config) if f.name != "explicit")
+
+
+def option_of(key: str) -> str:
+    """The command-line option of a key."""
+    return "--" + key.replace("_", "-")
+
+
+def load(
+    file: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Config:
+    """The configuration of a file, environment and options, in rising order of precedence.
+
+    Flags that are None count as not given. Raises ConfigError for what is wrong, with the place it stands in.
+    """
+    given: dict[str, tuple[object, str]] = {}
+    if file is not None:
+        given.update(_from_file(file))
+    given.update(_from_environment(env or {}))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            given[_known(key, option_of(key))] = (value, f"option {option_of(key)}")
+    parsed = {key: _parse(key, value, place) for key, (value, place) in given.items()}
+    return _complete(parsed)
+
+
+def effective(state: Path) -> Config:
+    """The configuration that `caudal up` left in the state directory, for the processes that it started.
+
+    Raises ConfigError when there is none or it does not parse.
+    """
+    file = state / "caudal.toml"
+    if not file.exists():
+        raise ConfigError(f"{file} does not exist", "start the server with `caudal up`, which writes it")
+    return load(file, flags={"state": str(state)})
+
+
+def _from_file(file: Path) -> dict[str, tuple[object, str]]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the configuration file {file} does not exist", "check the path given to --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{file} is not valid TOML: {error}", 'texts need quotes: store = "az://box"'
+        ) from error
+    return {_known(key, f"{file}"): (value, f"{file}") for key, value in table.items()}
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+    found: dict[str, tuple[object, str]] = {}
+    for name, value in env.items():
+        if not name.startswith(ENV_PREFIX) or name in OTHER_VARIABLES:
+            continue
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if key in KEYS:
+            found[key] = (value, f"environment variable {name}")
+        elif (close := _closest(key, 0.8)) is not None:
+            # Other programs may use the prefix; what looks like a slip of the pen is refused.
+            raise ConfigError(
+                f"unknown environment variable {name}",
+                f"did you mean {ENV_PREFIX}{close.upper()}? Else unset it",
+            )
+    return found
+
+
+def _known(key: str, place: str) -> str:
+    if key in KEYS:
+        return key
+    close = _closest(key, 0.6)
+    hint = f"did you mean {close}?" if close else "`caudal config show --all` lists every key"
+    raise ConfigError(f"unknown key {key} in {place}", hint)
+
+
+def _closest(key: str, cutoff: float) -> str | None:
+    normal = key.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(normal, KEYS, n=1, cutoff=cutoff)), None)
+
+
+def _parse(key: str, value: object, place: str) -> object:
+    try:
+        return KEYS[key].parse(value)
+    except values.WrongValueError as wrong:
+        raise ConfigError(f"{key}: {wrong.problem} (in {place})", wrong.remedy) from None
+
+
+def _complete(parsed: dict[str, Any]) -> Config:
+    """Fills in the defaults, which may depend on what was given, and checks what only shows in the whole."""
+    explicit = frozenset(parsed)
+    chosen: dict[str, Any] = {}
+    for key, entry in KEYS.items():
+        chosen[key] = parsed[key] if key in parsed else entry.default(chosen)
+    config = Config(**chosen, explicit=explicit)
+    _check_whole(config)
+    return config
+
+
+def _check_whole(config: Config) -> None:
+    ports: dict[int, str] = {}
+    for key in ("nfs_port", "mountd_port", "nlm_port", "admin_port"):
+        number: int = getattr(config, key)
+        if number and number in ports:
+            raise ConfigError(
+                f"{ports[number]} and {key} are both {number}", "each service needs a port of its own"
+            )
+        ports[number] = key
+    if len(set(config.journal)) != len(config.journal):
+        raise ConfigError(
+            "journal names a directory twice", "each mirror needs a directory, better a disk, of its own"
+        )
+    if config.journal_limit_bytes < 2 * config.segment_bytes:
+        raise ConfigError(
+            f"journal_limit_bytes ({values.human(config.journal_limit_bytes)}) holds fewer than two segments"
+            f" of {values.human(config.segment_bytes)}",
+            "raise journal_limit_bytes or lower segment_bytes",
+        )
+    if config.grace_s < config.lease_s:
+        raise ConfigError(
+            f"grace_s ({config.grace_s}) is shorter than lease_s ({config.lease_s})",
+            "clients notice a restart within a lease, so the grace must be at least as long",
+        )

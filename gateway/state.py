@@ -1,0 +1,277 @@
+"""The state directory: where everything of one file system stands on this machine.
+
+caudal.toml     what `caudal up` was given; the other processes read it
+fs.json         file system id and format version; whoever finds a newer version stops
+lock            held (flock) by the supervisor and, inherited, by the processes that it started
+journal/ store/ l2/ metadata.db     journal mirror, default store, disk cache, database
+ganesha/        ganesha.conf, recovery records of NFS clients, the last server epoch
+run/            sockets, pids and logs (run/log/*.log); may be removed while nothing runs
+"""
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from gateway.errors import Reason, StartError
+
+FORMAT: Final = 1
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces a file so that after a crash it holds either the old bytes or the new ones, and the new ones
+    once this returned.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file system a state directory belongs to."""
+
+    fs_id: bytes
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class StateDir:
+    """Paths and small files of a state directory."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / "caudal.toml"
+
+    @property
+    def identity_file(self) -> Path:
+        return self.root / "fs.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def metadata_file(self) -> Path:
+        return self.root / "metadata.db"
+
+    @property
+    def ganesha(self) -> Path:
+        return self.root / "ganesha"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.run / "log"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def start_error_file(self) -> Path:
+        return self.run / "start-error.json"
+
+    @property
+    def nfs_file(self) -> Path:
+        """What is served, for `caudal status`: written by the supervisor."""
+        return self.run / "nfs.json"
+
+    def pid_file(self, process: str) -> Path:
+        return self.run / f"{process}.pid"
+
+    def prepare(self) -> None:
+        """Makes the directories that do not exist yet. Raises StartError where it may not."""
+        try:
+            for directory in (self.root, self.ganesha, self.run, self.logs):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.root, error) from error
+
+    def read_identity(self) -> Identity | None:
+        """The file system's identity, None for a directory not in use yet. Raises StartError for a newer or
+        broken one.
+        """
+        try:
+            text = self.identity_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unusable(self.root, error) from error
+        try:
+            return _parse_identity(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StartError(
+                f"{self.identity_file} is damaged",
+                "put back the copy of this file that a backup of the state directory has",
+                Reason.STATE_UNUSABLE,
+            ) from error
+
+    def write_identity(self, identity: Identity) -> None:
+        """Writes fs.json; the file system's directory is durable when this returns."""
+        text = json.dumps({"format": identity.format, "fs_id": identity.fs_id.hex()}) + "\n"
+        write_atomically(self.identity_file, text.encode())
+
+    def lock(self) -> int:
+        """Takes the directory for this process and the ones it starts; returns the descriptor that holds it.
+
+        Raises StartError (STATE_IN_USE) while another server has it.
+        """
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unusable(self.root, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise unusable(self.root, error) from error
+            pid = self.owner()
+            raise StartError(
+                f"a server is already running on {self.root}" + (f" (process {pid})" if pid else ""),
+                f"stop it with `caudal down --state {self.root}`, or choose another --state",
+                Reason.STATE_IN_USE,
+            ) from None
+        return descriptor
+
+    def is_locked(self) -> bool:
+        """Whether a server has the directory."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def wait_unlocked(self, timeout_s: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Waits until no server has the directory; False when one still has it after the time."""
+        deadline = time.monotonic() + timeout_s
+        while self.is_locked():
+            if time.monotonic() >= deadline:
+                return False
+            sleep(0.05)
+        return True
+
+    def owner(self) -> int | None:
+        """The process to stop: the supervisor, else one that outlived it. Only processes that hold the lock
+        count, so that a stale pid file never points at a stranger.
+        """
+        for name in ("supervisor", "ganesha", "steward"):
+            try:
+                pid = int(self.pid_file(name).read_text())
+            except (OSError, ValueError):
+                continue
+            if self._holds_lock(pid):
+                return pid
+        return None
+
+    def _holds_lock(self, pid: int) -> bool:
+        try:
+            lock = self.lock_file.stat()
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                try:
+                    held = entry.stat()
+                except OSError:
+                    continue
+                if (held.st_dev, held.st_ino) == (lock.st_dev, lock.st_ino):
+                    return True
+        except OSError:
+            return False
+        return False
+
+    def write_start_error(self, error: Exception) -> None:
+        """Leaves the reason why a start failed for `caudal up` to tell. Called by gateway.fsal inside
+        Ganesha.
+        """
+        message = (
+            error.message if isinstance(error, StartError) else f"the file system did not start: {error}"
+        )
+        hint = error.hint if isinstance(error, StartError) else f"the logs in {self.logs} say more"
+        reason = error.reason if isinstance(error, StartError) else Reason.FAILED
+        text = json.dumps({"message": message, "hint": hint, "reason": reason})
+        write_atomically(self.start_error_file, text.encode())
+
+    def read_start_error(self) -> StartError | None:
+        """The reason left by write_start_error, if there is one."""
+        try:
+            found: Any = json.loads(self.start_error_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return StartError(
+                f"the file system did not start, and {self.start_error_file} cannot be read: {error}"
+            )
+        if not isinstance(found, dict):
+            return StartError("the file system did not start", f"the logs in {self.logs} say more")
+        fields = cast("dict[str, object]", found)
+        word = fields.get("reason")
+        reason = Reason(word) if isinstance(word, str) and word in list(Reason) else Reason.FAILED
+        return StartError(
+            str(fields.get("message", "the file system did not start")), str(fields.get("hint", "")), reason
+        )
+
+
+def unusable(root: Path, error: OSError) -> StartError:
+    """The StartError for a state directory that the operating system refuses."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StartError(
+            f"there is no space left on the disk of {root}",
+            "make room, or choose another --state",
+            Reason.NO_SPACE,
+        )
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return StartError(
+        f"the state directory {root} cannot be used: {why}",
+        "check the path and its permissions, or choose another --state",
+        Reason.STATE_UNUSABLE,
+    )
+
+
+def _parse_identity(text: bytes) -> Identity:
+    fields: Any = json.loads(text)
+    version = int(fields["format"])
+    if version > FORMAT:
+        raise StartError(
+            f"the state directory was written by a newer version (format {version}; this one knows {FORMAT})",
+            "install that version or a later one",
+            Reason.NEWER_FORMAT,
+        )
+    fs_id = bytes.fromhex(fields["fs_id"])
+    if len(fs_id) != 16:
+        raise ValueError("a file system id has 16 bytes")
+    return Identity(fs_id, version)
