@@ -1,0 +1,49 @@
+# Every target does its own set-up; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint test test-all run demo bench clean
+export HOME ?= /root
+export CAUDAL_CACHE ?= $(HOME)/.cache/caudal
+export CARGO_TARGET_DIR := $(CAUDAL_CACHE)/cargo
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## everything that building, running and testing need (apt, uv, cargo, Azurite)
+	@tools/setup
+
+lint: ## formats, lints and types, of Python and Rust
+	@tools/setup python native
+	@tools/lint
+
+check: ## a minute: lint and the unit tests
+	@tools/setup python native
+	@tools/lint
+	@$(PYTEST) -q tests/unit $(ARGS)
+
+test: ## all: lint, Rust tests, every Python test on real servers and clients (needs root)
+	@tools/setup
+	@tools/lint
+	@tools/rust-tests
+	@$(PYTEST) $(ARGS)
+
+test-all: test ## the same word for those who look for it
+
+run: ## Caudal in the foreground on a directory store, for this machine only (ARGS: more options of `caudal up`)
+	@tools/setup python native ganesha
+	@exec $(BIN)/caudal up --state $(or $(STATE),$(CAUDAL_CACHE)/run) $(ARGS)
+
+demo: ## a real client copies a tree in, the server is killed, everything is read back
+	@tools/setup
+	@$(BIN)/python tools/demo.py $(ARGS)
+
+bench: ## Caudal beside the stock server on the same disk; records the figures and renders docs/performance.md
+	@tools/setup
+	@$(BIN)/python -m bench.run $(ARGS)
+
+clean: ## what building left in the tree (the cache stays: $(CAUDAL_CACHE))
+	@rm -rf .venv gateway/_core*.so gateway/pyganesha/_build dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
