@@ -1,0 +1,133 @@
+"""Our Fsal: turns each FSAL operation into a namespace call or a core call, and nothing more.
+
+Names and attributes are the namespace's; bytes never pass here: the core's vtable serves them without Python's lock.
+"""
+
+from collections.abc import Callable, Iterator
+
+from gateway.metadata.attributes import ROOT_INODE
+from gateway.metadata.namespace import Namespace
+from gateway.pyganesha import (
+    Attributes,
+    Caller,
+    CreateMode,
+    DirEntry,
+    Fsal,
+    FsalError,
+    FsInfo,
+    SetAttributes,
+    Status,
+)
+
+READDIR_PAGE = 256
+
+
+class CaudalFsal(Fsal):
+    """One file system, served as one export."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        *,
+        fsid: tuple[int, int],
+        io_capsule: object,
+        fs_info: Callable[[], FsInfo],
+        on_ready: Callable[[], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        self.fsid = fsid
+        self._namespace = namespace
+        self._io_capsule = io_capsule
+        self._fs_info = fs_info
+        self._on_ready = on_ready
+        self._on_close = on_close
+
+    # Life
+
+    def ready(self) -> None:
+        self._on_ready()
+
+    def close(self) -> None:
+        self._on_close()
+
+    def io(self) -> object:
+        return self._io_capsule
+
+    def statfs(self) -> FsInfo:
+        return self._fs_info()
+
+    # Attributes
+
+    def root(self) -> Attributes:
+        return self._namespace.getattr(ROOT_INODE)
+
+    def getattr(self, inode: int, generation: int) -> Attributes:
+        attributes = self._namespace.getattr(inode)
+        if attributes.generation != generation:
+            raise FsalError(Status.STALE)
+        return attributes
+
+    def load(self, inode: int, generation: int) -> None:
+        if not self._namespace.load(inode):
+            raise FsalError(Status.STALE)
+
+    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
+        self._namespace.setattr(inode, attributes)
+
+    # Names
+
+    def lookup(self, directory: int, name: bytes) -> Attributes:
+        return self._namespace.lookup(directory, name)
+
+    def readdir(self, directory: int, after: int) -> Iterator[DirEntry]:
+        while True:
+            page = self._namespace.readdir(directory, after, READDIR_PAGE)
+            yield from page
+            if len(page) < READDIR_PAGE:
+                return
+            after = page[-1].cookie
+
+    def readlink(self, inode: int) -> bytes:
+        return self._namespace.readlink(inode)
+
+    def create(
+        self, directory: int, name: bytes, how: CreateMode, attributes: SetAttributes, caller: Caller
+    ) -> tuple[Attributes, bool]:
+        created = self._namespace.create(
+            directory, name, attributes, uid=caller.uid, gid=caller.gid, guarded=how is CreateMode.GUARDED
+        )
+        return created
+
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+        return self._namespace.mkdir(directory, name, attributes, uid=caller.uid, gid=caller.gid)
+
+    def symlink(
+        self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller
+    ) -> Attributes:
+        return self._namespace.symlink(directory, name, target, attributes, uid=caller.uid, gid=caller.gid)
+
+    def mknod(
+        self,
+        directory: int,
+        name: bytes,
+        kind: int,
+        rdev: tuple[int, int],
+        attributes: SetAttributes,
+        caller: Caller,
+    ) -> Attributes:
+        return self._namespace.mknod(directory, name, kind, rdev, attributes, uid=caller.uid, gid=caller.gid)
+
+    def link(self, inode: int, directory: int, name: bytes) -> None:
+        self._namespace.link(inode, directory, name)
+
+    def rename(
+        self, old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, victim_open: bool
+    ) -> None:
+        self._namespace.rename(old_directory, old_name, new_directory, new_name, victim_open)
+
+    def unlink(self, directory: int, name: bytes, victim_open: bool) -> None:
+        self._namespace.unlink(directory, name, victim_open)
+
+    def released(self, inode: int) -> None:
+        self._namespace.released(inode)
+
