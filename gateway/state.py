@@ -53,9 +53,10 @@ def sync_directory(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file system a state directory belongs to."""
+    """Which file system a state directory belongs to. `started`: its store has known it at least once."""
 
     fs_id: bytes
+    started: bool = False
     format: int = FORMAT
 
 
@@ -138,7 +139,8 @@ class StateDir:
 
     def write_identity(self, identity: Identity) -> None:
         """Writes fs.json; the file system's directory is durable when this returns."""
-        text = json.dumps({"format": identity.format, "fs_id": identity.fs_id.hex()}) + "\n"
+        fields = {"format": identity.format, "fs_id": identity.fs_id.hex(), "started": identity.started}
+        text = json.dumps(fields) + "\n"
         write_atomically(self.identity_file, text.encode())
 
     def lock(self) -> int:
@@ -274,4 +276,4 @@ def _parse_identity(text: bytes) -> Identity:
     fs_id = bytes.fromhex(fields["fs_id"])
     if len(fs_id) != 16:
         raise ValueError("a file system id has 16 bytes")
-    return Identity(fs_id, version)
+    return Identity(fs_id, bool(fields["started"]), version)

@@ -1,0 +1,34 @@
+"""Object stores as the control plane sees them: containers, credentials, and the root object that says whose
+they are.
+
+File data does not pass here: packs are written and read by the native core. `open_root_store` is the one
+place that knows the kinds of stores.
+"""
+
+from collections.abc import Mapping
+
+from gateway.objects.azure import AzureRootStore
+from gateway.objects.container import RootStore
+from gateway.objects.credentials import azure_credentials
+from gateway.objects.directory import DirectoryRootStore
+
+
+def open_root_store(url: str, env: Mapping[str, str]) -> RootStore:
+    """The control plane's side of a store (`file:///path` or `az://container[/prefix]`, as the configuration
+    checked it).
+
+    Nothing is contacted yet. Raises StartError where the environment holds no usable credential.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "file":
+        return DirectoryRootStore(rest)
+    container, _, prefix = rest.partition("/")
+    return AzureRootStore(azure_credentials(env), container, prefix)
+
+
+def core_options(url: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The options that the native core needs to open the same store. They may hold secrets: never log them.
+
+    Raises StartError where the environment holds no usable credential.
+    """
+    return {} if url.startswith("file:") else azure_credentials(env).core_options()

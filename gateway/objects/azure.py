@@ -1,0 +1,126 @@
+"""Azure Blob Storage as the control plane sees it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.storage.blob import BlobClient, ContentSettings
+
+from gateway.errors import Reason, StartError
+from gateway.objects.container import ROOT_KEY, Root, RootChangedError
+from gateway.objects.credentials import AzureCredentials
+
+
+class AzureRootStore:
+    """A container, or a prefix of one, of a storage account."""
+
+    def __init__(self, credentials: AzureCredentials, container: str, prefix: str = "") -> None:
+        self._account = credentials.account
+        self._endpoint = credentials.endpoint
+        self._container = container
+        self._prefix = prefix.strip("/")
+        self._service = credentials.service_client()
+
+    @property
+    def url(self) -> str:
+        return f"az://{self._container}/{self._prefix}".rstrip("/")
+
+    def create(self) -> None:
+        with self._errors():
+            client = self._service.get_container_client(self._container)
+            try:
+                if not client.exists():
+                    client.create_container()
+            except ResourceExistsError as error:
+                # Somebody else made it meanwhile, which is as good; one that is being deleted is not.
+                if _code(error) == "ContainerBeingDeleted":
+                    raise
+
+    def read_root(self) -> Root | None:
+        with self._errors():
+            try:
+                stream = self._blob().download_blob()
+                return Root(stream.readall(), str(stream.properties.etag))
+            except ResourceNotFoundError:
+                return None
+
+    def swap_root(self, data: bytes, etag: str | None) -> str:
+        settings = ContentSettings(content_type="application/json")
+        with self._errors():
+            try:
+                if etag is None:
+                    done = self._blob().upload_blob(data, overwrite=False, content_settings=settings)
+                else:
+                    done = self._blob().upload_blob(
+                        data,
+                        overwrite=True,
+                        etag=etag,
+                        match_condition=MatchConditions.IfNotModified,
+                        content_settings=settings,
+                    )
+            except (ResourceExistsError, ResourceModifiedError) as error:
+                raise RootChangedError from error
+            return str(done["etag"])
+
+    def close(self) -> None:
+        self._service.close()
+
+    def _blob(self) -> BlobClient:
+        key = f"{self._prefix}/{ROOT_KEY}" if self._prefix else ROOT_KEY
+        return self._service.get_blob_client(self._container, key)
+
+    @contextmanager
+    def _errors(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except AzureError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: AzureError) -> StartError:
+        """An error of the SDK in an operator's words. The SDK's own text may hold addresses and request
+        dumps: it goes to the log only.
+        """
+        status = error.status_code if isinstance(error, HttpResponseError) else None
+        code = _code(error)
+        if isinstance(error, ServiceRequestError | ServiceResponseError):
+            return StartError(
+                f"the store {self.url} cannot be reached at {self._endpoint}",
+                "check the account's name, the network and the account's firewall",
+                Reason.STORE_UNREACHABLE,
+            )
+        if isinstance(error, ClientAuthenticationError) or status in (401, 403):
+            what = f" ({code})" if code else ""
+            return StartError(
+                f"the store {self.url} of account {self._account} refused the credential{what}",
+                "check the key, signature or role (Storage Blob Data Contributor), and this machine's clock",
+                Reason.STORE_REFUSED,
+            )
+        if status is not None and status >= 500:
+            return StartError(
+                f"the store {self.url} answers with errors (status {status})",
+                "try again; Azure's status page tells of outages",
+                Reason.STORE_UNREACHABLE,
+            )
+        return StartError(
+            f"the store {self.url} failed: {code or type(error).__name__}",
+            "the log holds the whole answer",
+            Reason.STORE_UNREACHABLE,
+        )
+
+
+def _code(error: AzureError) -> str:
+    """The service's word for what went wrong, or an empty text. The SDK adds it to its exceptions at run
+    time.
+    """
+    code: object = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
