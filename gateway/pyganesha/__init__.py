@@ -1,0 +1,23 @@
+"""pyganesha: write a file system as a Python class, and the stock nfs-ganesha serves it. See README.md."""
+
+from .errors import FsalError, Status, status_of
+from .fsal import Fsal, ReadRequestLike, UpcallsLike
+from .process import LogHandler, unblock_signals
+from .types import Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
+
+__all__ = [
+    "Attributes",
+    "Caller",
+    "CreateMode",
+    "DirEntry",
+    "Fsal",
+    "FsInfo",
+    "FsalError",
+    "LogHandler",
+    "ReadRequestLike",
+    "SetAttributes",
+    "Status",
+    "UpcallsLike",
+    "status_of",
+    "unblock_signals",
+]

@@ -1,0 +1,193 @@
+"""The class to subclass: one method for each thing that a file system does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import FsalError, Status
+
+if TYPE_CHECKING:
+    from .types import Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
+
+
+class UpcallsLike(Protocol):
+    """What the shim sets as :attr:`Fsal.upcalls`."""
+
+    def invalidate(self, inode: int, generation: int) -> bool:
+        """Ganesha forgets what it has cached of the inode; True: it had something.
+
+        To be called for every change that was made beside NFS, from a thread of one's own (RuntimeError from inside an Fsal
+        method that Ganesha called).
+        """
+        ...
+
+
+class ReadRequestLike(Protocol):
+    """A read to be answered later; see :meth:`Fsal.read_async`."""
+
+    inode: int
+    offset: int
+    length: int
+
+    @property
+    def buffer(self) -> memoryview:
+        """Writable, ``length`` bytes; released when the request completes."""
+        ...
+
+    def done(self, amount: int, eof: bool) -> None:
+        """The first ``amount`` bytes of the buffer are the answer."""
+        ...
+
+    def fail(self, failure: BaseException) -> None:
+        """The read failed with this exception."""
+        ...
+
+
+class Fsal:
+    """A file system. Methods are called from many threads at once, each with Python's lock held.
+
+    Names are bytes without ``/`` and NUL, of at most 255 bytes where Ganesha has looked; times are nanoseconds since 1970.
+    Permissions have been checked by Ganesha before a method is called, except who may create what: an implementation need
+    not look at :class:`Caller` but for owners of what it creates.
+
+    Failures are raised: :class:`OSError` (mapped by errno), :class:`FsalError`, or any exception with an ``errno``. Anything
+    else is logged with its traceback and answered SERVERFAULT; the server lives on. A method that raises must have changed
+    nothing. An unknown inode or generation is ``ESTALE``.
+    """
+
+    fsid: tuple[int, int] = (0, 0)
+    """Major and minor number of the file system, 64 bits each. The major one is in every file handle: it must be the same
+    after a restart, and another for every other file system of the server."""
+
+    upcalls: UpcallsLike | None = None
+    """Set by the shim before :meth:`ready`."""
+
+    def now_ns(self) -> int:
+        """The server's clock, where a client asks for "the server's time"."""
+        return time.time_ns()
+
+    # --- Life ------------------------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """Called once, after construction, when up-calls may be used; an exception here fails the export."""
+
+    def close(self) -> None:
+        """Called once, as the export goes (shutdown included), when no request is running any more.
+
+        Background threads should have ended when it returns. Python is not finalised: ``atexit`` does not run.
+        """
+
+    # --- Attributes --------------------------------------------------------------------------------------------------
+
+    def root(self) -> Attributes:
+        """Attributes of the root directory."""
+        raise NotImplementedError
+
+    def getattr(self, inode: int, generation: int) -> Attributes:
+        """Attributes of an inode. ESTALE if there is no such inode, or it has another generation."""
+        raise NotImplementedError
+
+    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
+        """Sets what is not ``None``. A size cuts the file or extends it with zeros; a change of owner or size by others than
+        root clears setuid and setgid bits as the file system sees fit."""
+        raise FsalError(Status.ROFS)
+
+    def statfs(self) -> FsInfo:
+        """Size of the file system."""
+        raise NotImplementedError
+
+    # --- Names -------------------------------------------------------------------------------------------------------
+
+    def lookup(self, directory: int, name: bytes) -> Attributes:
+        """Attributes of what a name stands for, including ``..`` (the root's is the root). ENOENT, ENOTDIR."""
+        raise NotImplementedError
+
+    def readdir(self, directory: int, after: int) -> Iterable[DirEntry]:
+        """Entries in the order of their cookies, from the first with a cookie greater than ``after`` (0: from the start).
+
+        Without ``.`` and ``..``. The shim stops iterating when Ganesha has enough, and asks again later with the cookie of
+        the last entry it took, which may have been removed since.
+        """
+        raise NotImplementedError
+
+    def readlink(self, inode: int) -> bytes:
+        """Target of a symbolic link. EINVAL if it is none."""
+        raise FsalError(Status.INVAL)
+
+    def create(
+        self, directory: int, name: bytes, how: CreateMode, attributes: SetAttributes, caller: Caller
+    ) -> tuple[Attributes, bool]:
+        """Makes a regular file with the attributes given; those not given are the file system's choice (uid and gid: the
+        caller's, or the directory's group). Returns its attributes and True.
+
+        Where the name exists: GUARDED raises EEXIST; UNCHECKED and EXCLUSIVE return what is there, unchanged, and False.
+        An EXCLUSIVE create carries the client's verifier as atime and mtime, whole seconds below 2**32, that must be kept
+        exactly: by them a repeated request is recognised.
+        """
+        raise FsalError(Status.ROFS)
+
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+        """Makes a directory. EEXIST."""
+        raise FsalError(Status.ROFS)
+
+    def symlink(self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+        """Makes a symbolic link. EEXIST."""
+        raise FsalError(Status.ROFS)
+
+    def mknod(
+        self, directory: int, name: bytes, kind: int, rdev: tuple[int, int], attributes: SetAttributes, caller: Caller
+    ) -> Attributes:
+        """Makes a FIFO, socket or device (``kind`` is S_IFIFO …; ``rdev`` major and minor). EEXIST."""
+        raise FsalError(Status.ROFS)
+
+    def link(self, inode: int, directory: int, name: bytes) -> None:
+        """Gives an inode one more name. EEXIST."""
+        raise FsalError(Status.ROFS)
+
+    def rename(self, old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, victim_open: bool) -> None:
+        """Moves a name, replacing what the new one stood for; POSIX's rules. Two names of one inode: nothing happens.
+
+        ``victim_open``: a client has the replaced file open; if this was its last name it stays, with nlink 0, until
+        :meth:`released`.
+        """
+        raise FsalError(Status.ROFS)
+
+    def unlink(self, directory: int, name: bytes, victim_open: bool) -> None:
+        """Removes a name, of a directory too (ENOTEMPTY). ``victim_open``: as in :meth:`rename`."""
+        raise FsalError(Status.ROFS)
+
+    def released(self, inode: int) -> None:
+        """The last open of a file without names was closed: nobody can reach it any more. Called once."""
+
+    # --- Data, with Python's lock: only where io() is None --------------------------------------------------------------
+
+    def read(self, inode: int, offset: int, buffer: memoryview) -> tuple[int, bool]:
+        """Fills the buffer from an offset; returns bytes read (fewer only at the end of the file) and whether the file ends
+        there. The buffer must not be kept."""
+        raise FsalError(Status.NOTSUPP)
+
+    def read_async(self, request: ReadRequestLike) -> None:
+        """Optional, instead of :meth:`read`: takes the request and returns; any thread answers it later with ``done`` or
+        ``fail``. No worker of Ganesha waits meanwhile."""
+        raise FsalError(Status.NOTSUPP)
+
+    def write(self, inode: int, offset: int, data: memoryview, stable: bool, caller: Caller) -> bool:
+        """Writes all of data at an offset. Returns whether it is durable already, as it must be if ``stable``. The view must
+        not be kept. A write by others than root clears setuid and setgid bits."""
+        raise FsalError(Status.ROFS)
+
+    def commit(self, inode: int, offset: int, length: int) -> None:
+        """Returns when what was written to the range (length 0: to the end) is durable."""
+
+    # --- Data, without it --------------------------------------------------------------------------------------------------
+
+    def io(self) -> object | None:
+        """A PyCapsule "pyganesha.io" with the C functions of ``include/pyganesha_io.h`` that serve the data from now on, or
+        None. Asked once, right after construction; the capsule is kept until after :meth:`close`."""
+        return None
+
+    def load(self, inode: int, generation: int) -> None:
+        """Makes an inode known to the native core, which did not have it. ESTALE if there is no such regular file."""
+        raise FsalError(Status.STALE)

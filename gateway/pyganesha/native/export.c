@@ -1,0 +1,162 @@
+/* An export: its file system object, its root, handles that come from the wire, up-calls. */
+#include "python_side.h"
+
+#include "fsal_up.h"
+
+static void free_export(struct pyg_export *x)
+{
+	pyg_opens_fini(&x->opens);
+	gsh_free(x->factory);
+	gsh_free(x->options);
+	gsh_free(x);
+}
+
+static void export_release(struct fsal_export *export)
+{
+	struct pyg_export *x = container_of(export, struct pyg_export, export);
+
+	pyg_thread_enter();
+	pyg_py_close_export(x);
+	fsal_detach_export(export->fsal, &export->exports);
+	free_export_ops(export);
+	free_export(x);
+}
+
+/* Only the export's root: clients reach everything else by looking up names. */
+static fsal_status_t lookup_path(struct fsal_export *export, const char *path, struct fsal_obj_handle **handle,
+				 struct fsal_attrlist *attrs_out)
+{
+	struct pyg_export *x = container_of(export, struct pyg_export, export);
+	struct pyganesha_attributes a;
+	int status;
+
+	pyg_thread_enter();
+	status = pyg_py_root(x, &a);
+	if (status == ERR_FSAL_NO_ERROR)
+		*handle = pyg_object_new(x, &a, attrs_out);
+	else
+		LogCrit(COMPONENT_FSAL, "PYGANESHA: export %u: Fsal.root() failed with status %d", x->id, status);
+	return pyg_status(status);
+}
+
+/* Turns a handle from a client into the key, in place. Whoever sends what we never made gets BADHANDLE. */
+static fsal_status_t wire_to_host(struct fsal_export *export, fsal_digesttype_t type, struct gsh_buffdesc *desc, int flags)
+{
+	struct pyg_export *x = container_of(export, struct pyg_export, export);
+	uint64_t words[3];
+	struct pyg_key key;
+
+	if (desc->len != PYG_WIRE_BYTES || ((uint8_t *)desc->addr)[0] != PYG_WIRE_VERSION)
+		return pyg_status(ERR_FSAL_BADHANDLE);
+	memcpy(words, (uint8_t *)desc->addr + 1, sizeof(words));
+	key = (struct pyg_key){ le64toh(words[0]), le64toh(words[1]), le64toh(words[2]) };
+	if (key.fsid != x->fsid_major || key.inode == 0)
+		return pyg_status(ERR_FSAL_BADHANDLE);
+	memcpy(desc->addr, &key, sizeof(key));
+	desc->len = sizeof(key);
+	return pyg_status(ERR_FSAL_NO_ERROR);
+}
+
+static fsal_status_t create_handle(struct fsal_export *export, struct gsh_buffdesc *desc, struct fsal_obj_handle **handle,
+				   struct fsal_attrlist *attrs_out)
+{
+	struct pyg_export *x = container_of(export, struct pyg_export, export);
+	struct pyganesha_attributes a;
+	struct pyg_key key;
+	int status;
+
+	if (desc->len != sizeof(key))
+		return pyg_status(ERR_FSAL_BADHANDLE);
+	memcpy(&key, desc->addr, sizeof(key));
+	pyg_thread_enter();
+	/* Python decides whether the inode is still that generation; attributes of a core may outlive the name. */
+	status = pyg_py_getattr(x, key.inode, key.generation, &a);
+	if (status == ERR_FSAL_NOENT)
+		status = ERR_FSAL_STALE;
+	if (status == ERR_FSAL_NO_ERROR)
+		*handle = pyg_object_new(x, &a, attrs_out);
+	return pyg_status(status);
+}
+
+static fsal_status_t dynamic_info(struct fsal_export *export, struct fsal_obj_handle *handle, fsal_dynamicfsinfo_t *out)
+{
+	struct pyg_fs_info info;
+	int status;
+
+	pyg_thread_enter();
+	status = pyg_py_statfs(container_of(export, struct pyg_export, export), &info);
+	if (status != ERR_FSAL_NO_ERROR)
+		return pyg_status(status);
+	*out = (fsal_dynamicfsinfo_t){
+		.total_bytes = info.total_bytes,
+		.free_bytes = info.free_bytes,
+		.avail_bytes = info.available_bytes,
+		.total_files = info.total_files,
+		.free_files = info.free_files,
+		.avail_files = info.free_files,
+		.time_delta = { .tv_nsec = 1 },
+	};
+	return pyg_status(ERR_FSAL_NO_ERROR);
+}
+
+/* With room behind it for the open flags: pyg_fd_of. */
+static struct state_t *alloc_state(struct fsal_export *export, enum state_type type, struct state_t *related)
+{
+	return init_state(gsh_calloc(1, sizeof(struct state_t) + sizeof(struct fsal_fd)), export, type, related);
+}
+
+fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, struct config_error_type *errors,
+				const struct fsal_up_vector *up_ops)
+{
+	struct pyg_export *x = gsh_calloc(1, sizeof(*x));
+	int status;
+
+	x->id = op_ctx->ctx_export->export_id;
+	pyg_opens_init(&x->opens);
+	fsal_export_init(&x->export);
+	x->export.exp_ops.release = export_release;
+	x->export.exp_ops.lookup_path = lookup_path;
+	x->export.exp_ops.wire_to_host = wire_to_host;
+	x->export.exp_ops.create_handle = create_handle;
+	x->export.exp_ops.get_fs_dynamic_info = dynamic_info;
+	x->export.exp_ops.alloc_state = alloc_state;
+	x->export.fsal = module;
+	x->export.up_ops = up_ops;
+	if (load_config_from_node(parse_node, &pyg_export_block, x, true, errors) != 0) {
+		LogCrit(COMPONENT_FSAL, "PYGANESHA: export %u: its FSAL block needs Factory = \"module:callable\" (and Options)", x->id);
+		status = ERR_FSAL_INVAL;
+		goto failed;
+	}
+	if (!pyg_python_runs()) {
+		LogCrit(COMPONENT_FSAL, "PYGANESHA: export %u: Python does not run, see above", x->id);
+		status = ERR_FSAL_BAD_INIT;
+		goto failed;
+	}
+	pyg_thread_enter();
+	status = pyg_py_create_export(x);
+	if (status != ERR_FSAL_NO_ERROR)
+		goto failed;
+	if (fsal_attach_export(module, &x->export.exports) != 0) {
+		pyg_py_close_export(x);
+		status = ERR_FSAL_SERVERFAULT;
+		goto failed;
+	}
+	op_ctx->fsal_export = &x->export;
+	LogEvent(COMPONENT_FSAL, "PYGANESHA: export %u: serving %s", x->id, x->factory);
+	return pyg_status(ERR_FSAL_NO_ERROR);
+failed:
+	free_export_ops(&x->export);
+	free_export(x);
+	return pyg_status(status);
+}
+
+/* Makes MDCACHE ask anew for what it holds of an inode. Not from inside an operation, whose locks it would wait for. */
+int pyg_invalidate(struct pyg_export *x, uint64_t inode, uint64_t generation)
+{
+	struct pyg_key key = { x->fsid_major, inode, generation };
+	struct gsh_buffdesc desc = { .addr = &key, .len = sizeof(key) };
+	struct fsal_up_vector *up_ops = (struct fsal_up_vector *)x->export.up_ops;
+
+	up_ready_wait(up_ops);
+	return up_ops->invalidate(up_ops, &desc, FSAL_UP_INVALIDATE_CACHE).major;
+}
