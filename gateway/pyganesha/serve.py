@@ -84,6 +84,7 @@ NFS_CORE_PARAM {{
     Rquota_Port = {free_port()};
     Enable_RQUOTA = false;
     Mount_Path_Pseudo = true;
+    NFSACL_Program = 1073741823;
 }}
 NFSV4 {{ RecoveryBackend = fs; RecoveryRoot = {quoted(str(self.state))}; Graceless = true; Grace_Period = 5; Lease_Lifetime = 5; Minor_Versions = 0, 1, 2; }}
 LOG {{ Default_Log_Level = {self.log_level}; }}

@@ -39,21 +39,14 @@ static fsal_status_t lookup_path(struct fsal_export *export, const char *path, s
 	return pyg_status(status);
 }
 
-/* Turns a handle from a client into the key, in place. Whoever sends what we never made gets BADHANDLE. */
+/* Whoever sends what we never made gets BADHANDLE; whether the inode still exists, create_handle finds out. */
 static fsal_status_t wire_to_host(struct fsal_export *export, fsal_digesttype_t type, struct gsh_buffdesc *desc, int flags)
 {
 	struct pyg_export *x = container_of(export, struct pyg_export, export);
-	uint64_t words[3];
 	struct pyg_key key;
 
-	if (desc->len != PYG_WIRE_BYTES || ((uint8_t *)desc->addr)[0] != PYG_WIRE_VERSION)
+	if (!pyg_key_from_wire(desc, &key) || key.fsid != x->fsid_major)
 		return pyg_status(ERR_FSAL_BADHANDLE);
-	memcpy(words, (uint8_t *)desc->addr + 1, sizeof(words));
-	key = (struct pyg_key){ le64toh(words[0]), le64toh(words[1]), le64toh(words[2]) };
-	if (key.fsid != x->fsid_major || key.inode == 0)
-		return pyg_status(ERR_FSAL_BADHANDLE);
-	memcpy(desc->addr, &key, sizeof(key));
-	desc->len = sizeof(key);
 	return pyg_status(ERR_FSAL_NO_ERROR);
 }
 
@@ -65,9 +58,8 @@ static fsal_status_t create_handle(struct fsal_export *export, struct gsh_buffde
 	struct pyg_key key;
 	int status;
 
-	if (desc->len != sizeof(key))
+	if (!pyg_key_from_wire(desc, &key) || key.fsid != x->fsid_major)
 		return pyg_status(ERR_FSAL_BADHANDLE);
-	memcpy(&key, desc->addr, sizeof(key));
 	pyg_thread_enter();
 	/* Python decides whether the inode is still that generation; attributes of a core may outlive the name. */
 	status = pyg_py_getattr(x, key.inode, key.generation, &a);
@@ -154,9 +146,11 @@ failed:
 int pyg_invalidate(struct pyg_export *x, uint64_t inode, uint64_t generation)
 {
 	struct pyg_key key = { x->fsid_major, inode, generation };
-	struct gsh_buffdesc desc = { .addr = &key, .len = sizeof(key) };
+	uint8_t wire[PYG_WIRE_BYTES];
+	struct gsh_buffdesc desc = { .addr = wire, .len = sizeof(wire) };
 	struct fsal_up_vector *up_ops = (struct fsal_up_vector *)x->export.up_ops;
 
+	pyg_key_to_wire(&key, wire);
 	up_ready_wait(up_ops);
 	return up_ops->invalidate(up_ops, &desc, FSAL_UP_INVALIDATE_CACHE).major;
 }

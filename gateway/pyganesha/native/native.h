@@ -25,19 +25,22 @@
 
 /* --- Objects ------------------------------------------------------------------------------------------------- */
 
-/* What MDCACHE knows a file by. On the wire: version byte, then these three in little-endian. */
+/* What a handle names. */
 struct pyg_key {
 	uint64_t fsid;
 	uint64_t inode;
 	uint64_t generation;
 };
 
+/* A handle on the wire: version byte, then the key in little-endian. It also is MDCACHE's key and Ganesha's "host handle":
+ * for a parent's handle MDCACHE calls handle_to_wire and then create_handle, with nothing between. */
 #define PYG_WIRE_VERSION 1
 #define PYG_WIRE_BYTES 25
 
 struct pyg_object {
 	struct fsal_obj_handle handle;
 	struct pyg_key key;
+	uint8_t wire[PYG_WIRE_BYTES];
 	int32_t global_opens; /* stateless opens that Ganesha counts in open_fd_count and has not closed yet; atomic */
 };
 
@@ -147,6 +150,8 @@ struct pyg_export *pyg_current_export(void);
 struct pyg_object *pyg_object_of(struct fsal_obj_handle *handle);
 struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
 void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
+void pyg_key_to_wire(const struct pyg_key *key, uint8_t wire[PYG_WIRE_BYTES]);
+bool pyg_key_from_wire(const struct gsh_buffdesc *wire, struct pyg_key *key); /* false: nothing that we ever made */
 object_file_type_t pyg_type_of(uint32_t kind);
 uint32_t pyg_kind_of(object_file_type_t type);
 void pyg_fill_set(const struct fsal_attrlist *in, struct pyg_set_attributes *out);

@@ -20,6 +20,26 @@ bool pyg_in_operation(void)
 	return op_ctx != NULL;
 }
 
+void pyg_key_to_wire(const struct pyg_key *key, uint8_t wire[PYG_WIRE_BYTES])
+{
+	const uint64_t words[3] = { htole64(key->fsid), htole64(key->inode), htole64(key->generation) };
+
+	wire[0] = PYG_WIRE_VERSION;
+	memcpy(wire + 1, words, sizeof(words));
+}
+
+bool pyg_key_from_wire(const struct gsh_buffdesc *wire, struct pyg_key *key)
+{
+	const uint8_t *bytes = wire->addr;
+	uint64_t words[3];
+
+	if (wire->len != PYG_WIRE_BYTES || bytes[0] != PYG_WIRE_VERSION)
+		return false;
+	memcpy(words, bytes + 1, sizeof(words));
+	*key = (struct pyg_key){ le64toh(words[0]), le64toh(words[1]), le64toh(words[2]) };
+	return key->inode != 0;
+}
+
 object_file_type_t pyg_type_of(uint32_t kind)
 {
 	switch (kind) {
@@ -122,6 +142,7 @@ struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pygane
 	o->key.fsid = x->fsid_major;
 	o->key.inode = a->inode;
 	o->key.generation = a->generation;
+	pyg_key_to_wire(&o->key, o->wire);
 	if (out)
 		pyg_fill_attributes(x, a, out);
 	return &o->handle;

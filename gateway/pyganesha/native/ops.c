@@ -208,21 +208,17 @@ static fsal_status_t remove_name(struct fsal_obj_handle *directory, struct fsal_
 
 static fsal_status_t handle_to_wire(const struct fsal_obj_handle *handle, fsal_digesttype_t type, struct gsh_buffdesc *out)
 {
-	const struct pyg_key *key = &container_of(handle, const struct pyg_object, handle)->key;
-	const uint64_t words[3] = { htole64(key->fsid), htole64(key->inode), htole64(key->generation) };
-
 	if (out->len < PYG_WIRE_BYTES)
 		return pyg_status(ERR_FSAL_TOOSMALL);
-	((uint8_t *)out->addr)[0] = PYG_WIRE_VERSION;
-	memcpy((uint8_t *)out->addr + 1, words, sizeof(words));
+	memcpy(out->addr, container_of(handle, const struct pyg_object, handle)->wire, PYG_WIRE_BYTES);
 	out->len = PYG_WIRE_BYTES;
 	return pyg_status(ERR_FSAL_NO_ERROR);
 }
 
 static void handle_to_key(struct fsal_obj_handle *handle, struct gsh_buffdesc *out)
 {
-	out->addr = &pyg_object_of(handle)->key;
-	out->len = sizeof(struct pyg_key);
+	out->addr = pyg_object_of(handle)->wire;
+	out->len = PYG_WIRE_BYTES;
 }
 
 void pyg_object_ops(struct fsal_obj_ops *ops)
