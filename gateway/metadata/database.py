@@ -1,0 +1,180 @@
+"""The SQL database of the metadata: opening, schema versions, settings, and connections for cold reads.
+
+The writer is the steward (`writer`), which must know that a transaction is on the disk before it says how far the
+checkpoint got, because the journal is trimmed on its word. The owner only reads: each cold read is a statement of its
+own, hence a snapshot of its own, taken no earlier than the statement began.
+"""
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql import ClauseElement
+
+from gateway.metadata import rows, tables
+from gateway.metadata.errors import MetadataError, NewerFormatError
+
+HEAD: Final = "0001"
+"""The newest migration."""
+
+READERS_MAX: Final = 8
+BUSY_TIMEOUT_S: Final = 30
+CACHE_KIB: Final = 8192
+WRITES: Final = {"caudal_writes": True}
+"""Option of connections that will write: they take the lock at once, since upgrading it later may fail."""
+
+Row = tuple[Any, ...]
+
+
+class Database:
+    """A database with the newest schema that belongs to one file system. `url` is SQLAlchemy's."""
+
+    def __init__(self, url: str, fs_id: bytes) -> None:
+        """Creates or upgrades it. Raises NewerFormatError, MetadataError (of another file system), SQLAlchemyError."""
+        self.engine: Engine = _engine(url)
+        self.fs_id = fs_id
+        self._idle: list[Any] = []
+        self._slots = threading.BoundedSemaphore(READERS_MAX)
+        self._closed = False
+        try:
+            with self.writer() as connection:
+                upgrade(connection)
+                _adopt(connection, fs_id)
+        except BaseException:
+            self.engine.dispose()
+            raise
+
+    @contextmanager
+    def writer(self) -> Generator[Connection]:
+        """One transaction, on the disk when the block ends; rolled back when it raises. For the steward alone."""
+        with self.engine.connect().execution_options(**WRITES) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reader(self) -> Generator[Connection]:
+        """One snapshot for several reads. Keep it short: it holds back the cleaning of the database's own log."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread."""
+        with self._slots:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(sql, parameters)
+                found: list[Row] = cursor.fetchall()
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append(connection)
+            return found
+
+    def compiled(self, statement: ClauseElement) -> str:
+        """Text of a statement for `fetch`, its parameters in the order in which it names them."""
+        return str(statement.compile(dialect=self.engine.dialect))
+
+    def _connect(self) -> Any:
+        if self._closed:
+            raise MetadataError("the metadata database is closed")
+        proxied = self.engine.raw_connection()
+        connection: Any = proxied.driver_connection
+        proxied.detach()
+        if self.engine.dialect.name == "sqlite":
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.autocommit = True
+        return connection
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        self.engine.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        # Positional, as `fetch` wants them everywhere.
+        return create_engine(url, poolclass=NullPool, paramstyle="format")
+    engine = create_engine(
+        url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S}
+    )
+
+    @event.listens_for(engine, "connect")
+    def settings(connection: Any, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        # Each statement is its own transaction unless BEGIN was said: the driver must not begin any by itself.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: in WAL mode NORMAL may lose committed transactions at a power loss, after the journal was trimmed.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        writes = connection.get_execution_options().get("caudal_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def upgrade(connection: Connection) -> None:
+    """Brings the schema to HEAD. Raises NewerFormatError when it is past that."""
+    current: str | None = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if current == HEAD:
+        return
+    if current is not None and not _known(current):
+        raise NewerFormatError(
+            f"the metadata database has schema version {current}, newer than {HEAD}, the newest this version knows"
+        )
+    # Imported here: it costs a third of a second, and almost every start finds the schema as it should be.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _known(revision: str) -> bool:
+    versions = Path(__file__).parent / "migrations" / "versions"
+    return any(path.name.startswith(f"{revision}_") for path in versions.glob("*.py"))
+
+
+def _adopt(connection: Connection, fs_id: bytes) -> None:
+    """Makes a new database that of `fs_id`; refuses one of another file system or of newer rows."""
+    facts = read_meta(connection)
+    if not facts:
+        values = {"fs_id": fs_id.hex(), "format": rows.FORMAT, "checkpoint_lsn": 0, "inodes": 0, "bytes": 0}
+        connection.execute(
+            tables.meta.insert(), [{"key": key, "value": str(value)} for key, value in values.items()]
+        )
+        return
+    if facts["fs_id"] != fs_id.hex():
+        raise MetadataError(
+            f"the metadata database belongs to file system {facts['fs_id']}, not to {fs_id.hex()}"
+        )
+    if int(facts["format"]) > rows.FORMAT:
+        raise NewerFormatError(
+            f"the metadata database holds rows of format {facts['format']}; this version reads up to {rows.FORMAT}"
+        )
+
+
+def read_meta(connection: Connection) -> dict[str, str]:
+    """All facts of the meta table."""
+    return dict(connection.execute(select(tables.meta.c.key, tables.meta.c.value)).tuples().all())

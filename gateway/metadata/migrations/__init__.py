@@ -1,0 +1,1 @@
+"""Versions of the SQL schema, applied by `gateway.metadata.database` (there is no alembic.ini)."""

@@ -1,0 +1,105 @@
+"""Changing attributes, and bringing files into the core."""
+
+import errno
+import stat
+
+from gateway.metadata.attributes import DIRECTORY, REGULAR, SIZE_MAX_BYTES, Attributes, Changes
+from gateway.metadata.errors import FsError
+from gateway.metadata.operations.base import attributes_of
+from gateway.metadata.operations.lookup import LookupOperations
+from gateway.metadata.rows import InodeRow, PutInode
+
+_RESERVE_BYTES = 256  # room for the core's own record of size and times
+
+
+class AttributeOperations(LookupOperations):
+    """A file's size and times always pass through the core, which activates it: only so are they in one order with
+    its writes, in the journal and at recovery."""
+
+    def setattr(self, ino: int, changes: Changes) -> Attributes:
+        """Sets what is not None and returns, once durable, the attributes after it.
+
+        A change of owner or group of a file clears its set-id bits, as Linux does, unless the mode is set too.
+        Raises EISDIR or EINVAL (size of what is not a file), EFBIG, ESTALE.
+        """
+        lsn = 0
+        with self.lock:
+            row = self.row(ino)
+            _check_size(row, changes.size)
+            now_ns = self.clock.now_ns()
+            new = self._with_names(row, changes, now_ns)
+            times = changes.atime_ns is not None or changes.mtime_ns is not None
+            data = changes.size is not None or times
+            if row.kind != REGULAR and times:
+                new = new or self.changed(row, now_ns)
+                if changes.atime_ns is not None:
+                    new.atime_ns = changes.atime_ns
+                if changes.mtime_ns is not None:
+                    new.mtime_ns = changes.mtime_ns
+                data = False
+            if new is not None:
+                lsn = self.commit((PutInode(new, self.keeps_data(new)),))
+            if data:
+                lsn = self._set_data(ino, changes, now_ns)
+            attributes = self.getattr(ino)
+        if lsn:
+            self.core.wait_durable(lsn)
+        return attributes
+
+    def load(self, ino: int) -> bool:
+        """Makes a regular file live in the core. False: there is no such file (gone, or of another kind)."""
+        if self.core.attributes(ino) is not None:
+            return True
+        with self.lock:
+            row = self.view.inode(ino)
+            if row is None or row.kind != REGULAR:
+                return False
+            self.core.activate(attributes_of(row), self.view.extents(ino).extents())
+            return True
+
+    def _with_names(self, row: InodeRow, changes: Changes, now_ns: int) -> InodeRow | None:
+        """The row with another mode, owner or group; None if none of them is set."""
+        if changes.mode is None and changes.uid is None and changes.gid is None:
+            return None
+        new = self.changed(row, now_ns)
+        if changes.uid is not None:
+            new.uid = changes.uid
+        if changes.gid is not None:
+            new.gid = changes.gid
+        if changes.mode is not None:
+            new.mode = changes.mode & 0o7777
+        elif row.kind == REGULAR:
+            new.mode &= ~stat.S_ISUID
+            if new.mode & stat.S_IXGRP:
+                new.mode &= ~stat.S_ISGID
+        return new
+
+    def _set_data(self, ino: int, changes: Changes, now_ns: int) -> int:
+        mtime_ns = changes.mtime_ns
+        if changes.size is not None and mtime_ns is None:
+            mtime_ns = now_ns
+        # Takes the place of the names' reservation, if there was one: both records are waited for as one.
+        self.core.reserve(_RESERVE_BYTES)
+        try:
+            while True:
+                self.load(ino)
+                lsn = self.core.set_data_attributes(
+                    ino, size=changes.size, atime_ns=changes.atime_ns, mtime_ns=mtime_ns, ctime_ns=now_ns
+                )
+                if lsn is not None:
+                    return lsn
+                # Evicted between the two calls: once more.
+        except BaseException:
+            self.core.release()
+            raise
+
+
+def _check_size(row: InodeRow, size: int | None) -> None:
+    if size is None:
+        return
+    if row.kind == DIRECTORY:
+        raise FsError(errno.EISDIR)
+    if row.kind != REGULAR or size < 0:
+        raise FsError(errno.EINVAL)
+    if size > SIZE_MAX_BYTES:
+        raise FsError(errno.EFBIG)

@@ -1,0 +1,255 @@
+"""What all operations share: the rows, the one lock, and how a change becomes a record of the journal.
+
+Locking protocol. `self.lock` guards every change of rows, and is held from the validation of an operation to the
+application of its record, so that the order of records is the order of changes. It is never held while waiting for the
+journal. Readers take it only for rows that are not in memory.
+
+Every change goes: validate → build operations → reserve → append → apply in memory → tell the core → unlock → wait.
+Up to the append nothing has changed and the operation may fail; after it, it may not: what follows cannot raise but for
+a journal that has failed, after which nothing is acknowledged any more.
+"""
+
+import errno
+from collections.abc import Sequence
+from copy import copy
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.metadata import rows
+from gateway.metadata.attributes import DIRECTORY, NAME_MAX_BYTES, REGULAR, Attributes
+from gateway.metadata.clock import Clock
+from gateway.metadata.database import Database
+from gateway.metadata.errors import FsError
+from gateway.metadata.ports import CorePort
+from gateway.metadata.reads import ColdReads
+from gateway.metadata.rows import (
+    DropDirent,
+    DropInode,
+    FlushInode,
+    InodeRow,
+    PutDirent,
+    PutInode,
+    PutPack,
+    Splice,
+)
+from gateway.metadata.view import View
+
+EPOCH_SHIFT: Final = 40
+EPOCH_MAX: Final = 2**23 - 1
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of the caches of clean rows; what SQL does not have yet comes on top."""
+
+    inodes: int = 100_000
+    names: int = 500_000
+
+
+class Foundation:
+    """State of a namespace, and the ways to change it."""
+
+    def __init__(
+        self, core: CorePort, database: Database, clock: Clock, *, epoch: int, limits: Limits | None = None
+    ) -> None:
+        if not 1 <= epoch <= EPOCH_MAX:
+            raise ValueError(f"epoch {epoch} is not between 1 and {EPOCH_MAX}")
+        limits = limits or Limits()
+        reads = ColdReads(database)
+        facts = reads.meta()
+        self.core = core
+        self.clock = clock
+        self.epoch = epoch
+        self.view = View(
+            reads,
+            checkpoint_lsn=int(facts["checkpoint_lsn"]),
+            inodes_max=limits.inodes,
+            names_max=limits.names,
+        )
+        self.lock = self.view.lock
+        self._inodes = int(facts["inodes"])
+        self._bytes = int(facts["bytes"])
+        self._next = epoch << EPOCH_SHIFT | 1
+
+    # Rows
+
+    def row(self, ino: int) -> InodeRow:
+        """The row of an inode. Raises ESTALE."""
+        row = self.view.inode(ino)
+        if row is None:
+            raise FsError(errno.ESTALE)
+        return row
+
+    def directory(self, ino: int) -> InodeRow:
+        """The row of a directory. Raises ESTALE, ENOTDIR."""
+        row = self.view.inode(ino)
+        if row is None:
+            raise FsError(errno.ESTALE)
+        if row.kind != DIRECTORY:
+            raise FsError(errno.ENOTDIR)
+        return row
+
+    def open_directory(self, ino: int) -> InodeRow:
+        """The row of a directory that may get entries. Raises ESTALE, ENOTDIR, ENOENT (it was removed)."""
+        row = self.directory(ino)
+        if row.orphan:
+            raise FsError(errno.ENOENT)
+        return row
+
+    def entry(self, directory: int, name: bytes) -> InodeRow:
+        """The row that a name leads to. Raises ENOENT. Call it with the lock held."""
+        found = self.view.dirent(directory, name)
+        row = self.view.inode(found.ino) if found is not None else None
+        if row is None:
+            raise FsError(errno.ENOENT)
+        return row
+
+    def changed(self, row: InodeRow, now_ns: int) -> InodeRow:
+        """A copy of a row to change, its ctime set, its change that of the record to come.
+
+        Of a live file the core may have cleared the set-id bits of the mode at a write: that holds.
+        """
+        new = copy(row)
+        new.ctime_ns = now_ns
+        new.change = 0
+        if row.kind == REGULAR:
+            live = self.core.attributes(row.ino)
+            if live is not None:
+                new.mode = live[3]
+        return new
+
+    @staticmethod
+    def keeps_data(row: InodeRow) -> bool:
+        """Whether a change of the row leaves size and times to the flushes: of every file that exists already."""
+        return row.kind == REGULAR
+
+    def number(self) -> int:
+        """A number never handed out before: inodes and cookies. Call it with the lock held."""
+        number = self._next
+        self._next = number + 1
+        return number
+
+    # Changes
+
+    def commit(self, ops: Sequence[rows.RowOp], *, inodes: int = 0) -> int:
+        """Makes a change: one record. Returns its LSN, to wait for without the lock. Call it with the lock held.
+
+        `inodes` is by how much their number changes. Rows of PutInode become shared: do not touch them afterwards.
+        """
+        payload = rows.encode(ops)
+        core = self.core
+        core.reserve(len(payload))
+        try:
+            lsn = core.append_rows(payload)
+        except BaseException:
+            core.release()
+            raise
+        self._inodes += inodes
+        self.apply(ops, lsn)
+        return lsn
+
+    def commit_unreserved(self, ops: Sequence[rows.RowOp]) -> int:
+        """As `commit`, past the journal's limit if need be: for what frees more room than it takes, and waits not."""
+        lsn = self.core.append_rows(rows.encode(ops))
+        self.apply(ops, lsn)
+        return lsn
+
+    def apply(self, ops: Sequence[rows.RowOp], lsn: int) -> None:
+        """Brings a record's operations into memory and tells the core what concerns live inodes."""
+        overlay = self.view.overlay
+        for op in ops:
+            if isinstance(op, PutInode):
+                row = op.row
+                row.change = row.change or lsn
+                overlay.put_inode(row, lsn)
+                if op.keep_data:
+                    self._tell(row, lsn)
+            elif isinstance(op, PutDirent):
+                overlay.put_dirent(op.dir, op.name, op.cookie, op.ino, op.kind, lsn)
+            elif isinstance(op, DropDirent):
+                overlay.drop_dirent(op.dir, op.name, lsn)
+            else:
+                self._apply_rare(op, lsn)
+
+    def _apply_rare(self, op: rows.RowOp, lsn: int) -> None:
+        match op:
+            case DropInode(ino):
+                row = self.view.inode(ino)
+                if row is not None:
+                    self._bytes -= row.space_used
+                    self.view.overlay.drop_inode(ino, lsn)
+                    if row.kind == REGULAR:
+                        self.core.forget(ino)
+            case FlushInode(ino):
+                row = self.view.inode(ino)
+                if row is not None:
+                    self._bytes += op.space_used - row.space_used
+                    self.view.overlay.put_inode(flushed_row(row, op), lsn)
+            case Splice(ino):
+                if self.view.inode(ino) is not None:
+                    self.view.overlay.splice(op, lsn)
+            case PutPack(pack):
+                self.view.overlay.put_pack(pack, lsn)
+            case _:
+                pass  # facts, and the end of packs, are kept in SQL only
+
+    def _tell(self, row: InodeRow, lsn: int) -> None:
+        self.core.update_names(
+            row.ino,
+            mode=row.mode,
+            uid=row.uid,
+            gid=row.gid,
+            nlink=row.nlink,
+            ctime_ns=row.ctime_ns,
+            lsn=lsn,
+        )
+
+
+def flushed_row(row: InodeRow, op: FlushInode) -> InodeRow:
+    """The row after a flush: the data's attributes are the flush's, ctime and change the later of both."""
+    new = copy(row)
+    new.size = op.size
+    new.space_used = op.space_used
+    new.atime_ns = op.atime_ns
+    new.mtime_ns = op.mtime_ns
+    new.ctime_ns = max(row.ctime_ns, op.ctime_ns)
+    new.change = max(row.change, op.change)
+    return new
+
+
+def attributes_of(row: InodeRow) -> Attributes:
+    return Attributes(
+        row.ino,
+        row.generation,
+        row.kind,
+        row.mode,
+        row.nlink,
+        row.uid,
+        row.gid,
+        row.rdev_major,
+        row.rdev_minor,
+        row.size,
+        row.space_used,
+        row.atime_ns,
+        row.mtime_ns,
+        row.ctime_ns,
+        row.btime_ns,
+        row.change,
+    )
+
+
+def check_name(name: bytes) -> None:
+    """A name that an entry can have, or `.` or `..`. Raises ENAMETOOLONG, ENOENT (empty), EINVAL."""
+    if len(name) > NAME_MAX_BYTES:
+        raise FsError(errno.ENAMETOOLONG)
+    if not name:
+        raise FsError(errno.ENOENT)
+    if b"/" in name or b"\0" in name:
+        raise FsError(errno.EINVAL)
+
+
+def check_new_name(name: bytes) -> None:
+    """A name to create. Raises as `check_name` does, and EEXIST for `.` and `..`."""
+    check_name(name)
+    if name in (b".", b".."):
+        raise FsError(errno.EEXIST)

@@ -1,0 +1,95 @@
+"""The metadata's side of flushes, checkpoints and garbage collection."""
+
+import time
+from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Final
+
+from gateway.metadata import rows
+from gateway.metadata.operations.base import Foundation
+from gateway.metadata.ports import FlushBatch, FlushedInode
+from gateway.metadata.rows import DropPack, FlushInode, InodeRow, PutInode, PutPack, Splice
+
+FORGET_STEP: Final = 500
+"""Rows that leave the overlay while the lock is held once: well below a millisecond."""
+
+
+class FlushOperations(Foundation):
+    """Called by the flush, by the control socket for the steward, and by the collector. None waits for the journal."""
+
+    def flush_commit(self, batch: FlushBatch) -> int:
+        """The transaction that names a batch's packs, applied in rows, then in the core. Returns its LSN.
+
+        Nothing need wait for it: until it is durable the journal keeps what it covers, and a crash before that flushes
+        again. Inodes deleted meanwhile are left out; a pack that nothing names counts as dead from the start. What is
+        raised comes before any change: abort the batch then.
+        """
+        with self.lock:
+            ops: list[rows.RowOp] = [PutPack(pack[0], pack[1]) for pack in batch.packs]
+            for item in batch.inodes:
+                row = self.view.inode(item.inode)
+                if row is not None:
+                    ops += self._flushed(row, item)
+            lsn = self.commit_unreserved(ops)
+            batch.commit(lsn)
+        return lsn
+
+    def _flushed(self, row: InodeRow, item: FlushedInode) -> list[rows.RowOp]:
+        ops: list[rows.RowOp] = []
+        live = self.core.attributes(item.inode)
+        if live is not None and live[3] != row.mode:
+            # A write cleared set-id bits: the core says so until the row does.
+            new = copy(row)
+            new.mode, new.ctime_ns, new.change = live[3], live[13], live[15]
+            ops.append(PutInode(new, True))
+        if item.taken_lsn:
+            size, space_used, atime_ns, mtime_ns, ctime_ns, _, change = item.attributes[9:16]
+            ops.append(
+                FlushInode(row.ino, item.taken_lsn, size, space_used, atime_ns, mtime_ns, ctime_ns, change)
+            )
+        ops += (
+            Splice(row.ino, offset, length, pack, pack_offset)
+            for offset, length, pack, pack_offset in item.splices
+        )
+        return ops
+
+    def checkpointed(self, lsn: int) -> None:
+        """SQL has every row up to `lsn`, on its disk. Raises ValueError when it cannot: that is not durable yet."""
+        if lsn > self.core.durable_lsn:
+            raise ValueError(f"checkpoint at LSN {lsn} is past the durable LSN {self.core.durable_lsn}")
+        more = True
+        while more:
+            with self.lock:
+                more = self.view.overlay.forget(lsn, FORGET_STEP)
+                if not more and self.view.directories.full:
+                    self.view.directories.shrink()
+            time.sleep(0)  # lets those in who wait for the lock
+
+    @property
+    def checkpoint_lsn(self) -> int:
+        """Up to here the overlay has forgotten, and SQL remembers."""
+        return self.view.overlay.forgotten
+
+    @property
+    def overlay_rows(self) -> int:
+        """Rows changed above the checkpoint."""
+        return len(self.view.overlay)
+
+    def live_bytes(self, pack: int) -> int | None:
+        """At least the bytes of a pack that extents of files lie in: 0 only where none does. None: no row names it."""
+        with self.lock:
+            recent = self.view.overlay.pack_bytes(pack)
+            known = self.view.reads.pack_live_bytes(pack)
+        return None if recent is None and known is None else (recent or 0) + (known or 0)
+
+    def drop_packs(self, ids: Iterable[int]) -> int:
+        """Forgets packs whose blobs were deleted. Returns the LSN of the transaction."""
+        with self.lock:
+            return self.commit_unreserved([DropPack(pack) for pack in ids])
+
+    def repair(self, ops: Sequence[rows.RowOp]) -> int:
+        """A transaction of fsck's making, durable when it returns its LSN. Raises as every change does."""
+        with self.lock:
+            lsn = self.commit(ops)
+        self.core.wait_durable(lsn)
+        return lsn

@@ -1,0 +1,95 @@
+"""Cold reads: the few SELECTs that the owner of a file system runs, compiled once.
+
+SQLAlchemy builds the text, the driver runs it: executing through SQLAlchemy would cost several times the query itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, select, text
+
+from gateway.metadata.database import Database
+from gateway.metadata.extents import Extent
+from gateway.metadata.rows import InodeRow
+from gateway.metadata.tables import dirent, extent, inode, meta, pack
+
+DirentRow = tuple[bytes, int, int, int]
+"""(name, cookie, inode, kind)."""
+
+_BATCH_SIZES: Final = (1, 8, 64, 256)
+
+
+class ColdReads:
+    """Reads of one database. Safe for all threads; each call is a snapshot of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._fetch = database.fetch
+        compiled = database.compiled
+        columns = [inode.c[name] for name in InodeRow.__struct_fields__]
+        self._inodes = {
+            size: compiled(select(*columns).where(inode.c.ino.in_([bindparam(None, 0) for _ in range(size)])))
+            for size in _BATCH_SIZES
+        }
+        self._orphans = compiled(select(*columns).where(inode.c.orphan))
+        entry = select(dirent.c.name, dirent.c.cookie, dirent.c.ino, dirent.c.kind)
+        directory = dirent.c.dir == bindparam("dir")
+        self._dirent = compiled(entry.where(directory, dirent.c.name == bindparam("name")))
+        self._dirents = compiled(
+            entry.where(directory, dirent.c.cookie > bindparam("after"))
+            .order_by(dirent.c.cookie)
+            .suffix_with(text("LIMIT :most"))  # limit() adds an OFFSET on SQLite
+        )
+        self._extents = compiled(
+            select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
+            .where(extent.c.ino == bindparam("ino"))
+            .order_by(extent.c.file_offset)
+        )
+        self._pack = compiled(select(pack.c.live_bytes).where(pack.c.id == bindparam("id")))
+        self._meta = compiled(select(meta.c.key, meta.c.value))
+
+    def inode(self, ino: int) -> InodeRow | None:
+        found = self._fetch(self._inodes[1], (ino,))
+        return _inode(found[0]) if found else None
+
+    def inodes(self, inos: Sequence[int]) -> list[InodeRow]:
+        """Those that exist, in no particular order; one query for up to 256."""
+        out: list[InodeRow] = []
+        for begin in range(0, len(inos), _BATCH_SIZES[-1]):
+            some = list(inos[begin : begin + _BATCH_SIZES[-1]])
+            size = next(size for size in _BATCH_SIZES if size >= len(some))
+            some += some[-1:] * (size - len(some))
+            out += map(_inode, self._fetch(self._inodes[size], some))
+        return out
+
+    def orphans(self) -> Iterable[InodeRow]:
+        return map(_inode, self._fetch(self._orphans, ()))
+
+    def dirent(self, directory: int, name: bytes) -> DirentRow | None:
+        found = self._fetch(self._dirent, (directory, name))
+        return _dirent(found[0]) if found else None
+
+    def dirents(self, directory: int, after: int, most: int) -> list[DirentRow]:
+        """The first `most` entries with a cookie above `after`, in the order of cookies."""
+        return [_dirent(row) for row in self._fetch(self._dirents, (directory, after, most))]
+
+    def extents(self, ino: int) -> list[Extent]:
+        """In the order of file offsets."""
+        return [(row[0], row[1], row[2], row[3]) for row in self._fetch(self._extents, (ino,))]
+
+    def pack_live_bytes(self, pack_id: int) -> int | None:
+        found = self._fetch(self._pack, (pack_id,))
+        return found[0][0] if found else None
+
+    def meta(self) -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for row in self._fetch(self._meta, ())}
+
+
+def _inode(row: Sequence[object]) -> InodeRow:
+    found = InodeRow(*row)  # type: ignore[arg-type]  # columns are the fields, in their order
+    found.orphan = bool(found.orphan)
+    return found
+
+
+def _dirent(row: Sequence[object]) -> DirentRow:
+    name, cookie, ino, kind = row
+    return name, cookie, ino, kind  # type: ignore[return-value]
