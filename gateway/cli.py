@@ -1,0 +1,324 @@
+"""The command line: the same words as the configuration file.
+
+Errors come as one or two lines on stderr and an exit code: 1 failed, 2 wrong usage or configuration, 3 no
+server is running, 4 damage found.
+"""
+
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gateway import config as configuration
+from gateway import launch, log, status_view
+from gateway.config import DEFAULT_STATE, KEYS, Config
+from gateway.control import ControlClient
+from gateway.errors import CaudalError, Exit, NotRunningError
+from gateway.state import StateDir
+from gateway.supervisor import Served
+
+app = typer.Typer(
+    name="caudal",
+    help="A file gateway: NFS clients on one side, Azure Blob Storage on the other.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(cache_app, name="cache")
+
+# Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
+SPREADING = ("--clients", "--journal")
+
+
+def _help(key: str) -> str:
+    return escape(KEYS[key].help)
+
+
+State = Annotated[Path, typer.Option("--state", envvar="CAUDAL_STATE", help=_help("state"))]
+Text = str | None
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", envvar="CAUDAL_CONFIG", help="Configuration file (TOML).")
+]
+
+
+def _effective_config(state: Path, file: Path | None, flags: dict[str, object]) -> Config:
+    """Options over environment over file: the one given, else what the last `up` in this state directory
+    left.
+    """
+    known = StateDir(state).config_file
+    if file is None and known.exists():
+        file = known
+    return configuration.load(file, os.environ, flags)
+
+
+@app.command()
+def up(
+    state: Annotated[Path | None, typer.Option(help=_help("state"))] = None,
+    config: ConfigFile = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the server answers.")] = False,
+    store: Annotated[Text, typer.Option(help=_help("store"))] = None,
+    export: Annotated[Text, typer.Option(help=_help("export"))] = None,
+    nfs_port: Annotated[Text, typer.Option(help=_help("nfs_port"))] = None,
+    mountd_port: Annotated[Text, typer.Option(help=_help("mountd_port"))] = None,
+    nlm_port: Annotated[Text, typer.Option(help=_help("nlm_port"))] = None,
+    admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
+    clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
+    squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
+    journal: Annotated[list[str] | None, typer.Option(help=_help("journal"), metavar="DIR...")] = None,
+    l1_bytes: Annotated[Text, typer.Option(help=_help("l1_bytes"))] = None,
+    l2_dir: Annotated[Text, typer.Option(help=_help("l2_dir"))] = None,
+    l2_bytes: Annotated[Text, typer.Option(help=_help("l2_bytes"))] = None,
+    dirty_memory_bytes: Annotated[Text, typer.Option(help=_help("dirty_memory_bytes"))] = None,
+    journal_limit_bytes: Annotated[Text, typer.Option(help=_help("journal_limit_bytes"))] = None,
+    segment_bytes: Annotated[Text, typer.Option(help=_help("segment_bytes"))] = None,
+    pack_bytes: Annotated[Text, typer.Option(help=_help("pack_bytes"))] = None,
+    readahead_bytes: Annotated[Text, typer.Option(help=_help("readahead_bytes"))] = None,
+    max_inodes: Annotated[Text, typer.Option(help=_help("max_inodes"))] = None,
+    flush_age_s: Annotated[Text, typer.Option(help=_help("flush_age_s"))] = None,
+    checkpoint_interval_s: Annotated[Text, typer.Option(help=_help("checkpoint_interval_s"))] = None,
+    gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
+    gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
+    lease_s: Annotated[Text, typer.Option(help=_help("lease_s"))] = None,
+    grace_s: Annotated[Text, typer.Option(help=_help("grace_s"))] = None,
+    start_timeout_s: Annotated[Text, typer.Option(help=_help("start_timeout_s"))] = None,
+    log_level: Annotated[Text, typer.Option(help=_help("log_level"))] = None,
+) -> None:
+    """Start the server: serve files over NFS until stopped, or with --detach in the background."""
+    given: dict[str, object] = dict(locals())
+    flags = {key: given[key] for key in KEYS if given[key] is not None}
+    where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
+    loaded = _effective_config(where, config, flags)
+    if detach:
+        _tell_served(loaded, launch.up_detached(loaded, os.environ, _new_fs_id))
+        return
+    log.configure(loaded.log_level)
+    launch.up_foreground(loaded, os.environ, _new_fs_id, lambda served: _tell_served(loaded, served))
+
+
+def _new_fs_id() -> bytes:
+    return secrets.token_bytes(16)
+
+
+def _tell_served(config: Config, served: Served) -> None:
+    port = f":{served.nfs_port}" if served.nfs_port != 2049 else ""
+    versions = ", ".join(served.versions)
+    _out().print(
+        f"serving [bold]{escape(config.export)}[/bold] from {escape(config.store)} over NFS {versions}{port}"
+    )
+    if served.note:
+        _out().print(f"[yellow]{escape(served.note)}[/yellow]")
+    _out().print(f"mount it: {escape(mount_command(config, served))}")
+
+
+def mount_command(config: Config, served: Served) -> str:
+    """The mount command for a client on this machine."""
+    options = "vers=4.2" + (f",port={served.nfs_port}" if served.nfs_port != 2049 else "")
+    return f"mount -t nfs -o {options} localhost:{config.export} /mnt"
+
+
+@app.command()
+def down(
+    state: State = DEFAULT_STATE,
+    flush: Annotated[
+        bool, typer.Option("--flush", help="Bring everything acknowledged to the store first.")
+    ] = False,
+) -> None:
+    """Stop the server. Without --flush the journal keeps what is not in the store yet."""
+    if launch.down(StateDir(state), flush=flush):
+        _out().print(f"stopped the server of {escape(str(state))}")
+    else:
+        _out().print(f"no server is running on {escape(str(state))}")
+
+
+@app.command()
+def status(
+    state: State = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Show how the server is doing."""
+    directory = StateDir(state)
+    found = _with_nfs(directory, _call(directory, "status"))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, default=str))
+    else:
+        _out().print(status_view.render(found))
+
+
+def _with_nfs(directory: StateDir, found: object) -> dict[str, Any]:
+    fields = dict(cast("dict[str, Any]", found)) if isinstance(found, dict) else {}
+    try:
+        nfs: Any = json.loads(directory.nfs_file.read_bytes())
+    except (OSError, ValueError):
+        nfs = {"pid": None, "versions": [], "exports": []}
+    return {"nfs": nfs, **{key: value for key, value in fields.items() if key != "nfs"}}
+
+
+@app.command()
+def flush(
+    state: State = DEFAULT_STATE,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is in the store.")] = False,
+) -> None:
+    """Bring what was acknowledged before this command to the store."""
+    result = _call(StateDir(state), "flush", timeout_s=None if wait else 30.0, wait=wait)
+    _out().print("everything acknowledged is in the store" if wait else "the flush has begun")
+    _print_fields(result)
+
+
+@cache_app.command("drop")
+def cache_drop(
+    state: State = DEFAULT_STATE,
+    l1: Annotated[bool, typer.Option("--l1", help="The cache in memory.")] = False,
+    l2: Annotated[bool, typer.Option("--l2", help="The cache on disk.")] = False,
+) -> None:
+    """Empty the block cache: both levels, or the one that is named. What is dirty stays."""
+    both = not l1 and not l2
+    _call(StateDir(state), "cache_drop", timeout_s=300.0, l1=l1 or both, l2=l2 or both)
+    _out().print(
+        "dropped " + " and ".join(name for name, on in (("L1", l1 or both), ("L2", l2 or both)) if on)
+    )
+
+
+@app.command()
+def fsck(
+    state: State = DEFAULT_STATE,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every pack and check every block.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Check names, extents, packs and journal against each other, while the server runs or not."""
+    directory = StateDir(state)
+    if directory.is_locked():
+        report = _call(directory, "fsck", timeout_s=None, repair=repair, deep=deep)
+    else:
+        report = _offline_fsck(directory, repair=repair, deep=deep)
+    fields = cast("dict[str, Any]", report)
+    typer.echo(json.dumps(fields, indent=2, default=str)) if as_json else _out().print(
+        status_view.render_fsck(fields)
+    )
+    if not fields.get("clean", False):
+        raise typer.Exit(Exit.DAMAGED)
+
+
+def _offline_fsck(directory: StateDir, *, repair: bool, deep: bool) -> object:
+    """The check of a file system that is not served, under the lock that a server would take."""
+    if directory.read_identity() is None:
+        raise NotRunningError(f"{directory.root} holds no file system", "give the --state of one")
+    # Imported here: it loads the native core, which no other command needs.
+    from gateway.fsal.offline import fsck as check_offline
+
+    lock = directory.lock()
+    try:
+        return check_offline(directory.root, env=os.environ, repair=repair, deep=deep)
+    finally:
+        os.close(lock)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    typer.echo(f"caudal {installed_version()}")
+
+
+def installed_version() -> str:
+    """The version of the installed package, or that the tree is used as it is."""
+    try:
+        return metadata.version("caudal")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@config_app.command("check")
+def config_check(
+    config: ConfigFile = None, state: Annotated[Path | None, typer.Option(help=_help("state"))] = None
+) -> None:
+    """Say whether the configuration is right, and what is wrong with it."""
+    loaded = _load_for_display(config, state)
+    source = f" {config}" if config is not None else ""
+    _out().print(
+        f"the configuration{escape(source)} is right: {len(loaded.explicit)} keys given, the others by default"
+    )
+
+
+@config_app.command("show")
+def config_show(
+    config: ConfigFile = None,
+    state: Annotated[Path | None, typer.Option(help=_help("state"))] = None,
+    everything: Annotated[bool, typer.Option("--all", help="With the keys that have their default.")] = False,
+) -> None:
+    """Show the configuration that file and environment give, as TOML."""
+    typer.echo(_load_for_display(config, state).to_toml(everything=everything), nl=False)
+
+
+def _load_for_display(file: Path | None, state: Path | None) -> Config:
+    where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
+    return _effective_config(where, file, {} if state is None else {"state": str(state)})
+
+
+def _call(directory: StateDir, op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
+    """An operation of the running server. Raises NotRunningError that names the state directory."""
+    if not directory.is_locked():
+        raise NotRunningError(
+            f"no server is running on {directory.root}",
+            f"start one with `caudal up --state {directory.root}`",
+        )
+    with ControlClient(directory.control_socket, timeout_s) as client:
+        return client.call(op, **fields)
+
+
+def _print_fields(result: object) -> None:
+    if isinstance(result, dict):
+        for key, value in cast("dict[str, object]", result).items():
+            _out().print(f"  {escape(key)}: {escape(str(value))}")
+
+
+def _out() -> Console:
+    return Console(soft_wrap=True, highlight=False)
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """Lets options that take several values take them in a row: `--clients A B` becomes `--clients A
+    --clients B`.
+    """
+    spreaded: list[str] = []
+    option = ""
+    fresh = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument if argument in SPREADING else ""
+            fresh = True
+        elif option:
+            if not fresh:
+                spreaded.append(option)
+            fresh = False
+        spreaded.append(argument)
+    return spreaded
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    words = spread(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(words)
+    except CaudalError as error:
+        _tell_error(error)
+        sys.exit(error.exit_code)
+
+
+def _tell_error(error: CaudalError) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold red]error:[/bold red] {escape(error.message)}")
+    if error.hint:
+        console.print(escape(re.sub(r"^", "  ", error.hint, flags=re.MULTILINE)))

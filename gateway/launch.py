@@ -1,0 +1,273 @@
+"""`caudal up` and `caudal down`: from the checked configuration to a server that answers, and back.
+
+What is refused leaves nothing behind: directories and files of a state directory that was fresh are removed
+again, unless the store already knows the file system in it.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway import preflight
+from gateway.config import Config
+from gateway.control import ControlClient
+from gateway.errors import CaudalError, NotRunningError, Reason, StartError
+from gateway.ganesha_conf import Fsal, caudal_fsal
+from gateway.processes import python, python_env
+from gateway.state import Identity, StateDir, unusable, write_atomically
+from gateway.supervisor import Served, Supervisor
+
+DOWN_TIMEOUT_S: Final = 90.0
+# Reasons after which the logs are worth more than a tidy disk.
+_UNEXPLAINED: Final = (Reason.FAILED, Reason.TIMED_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything checked and locked, nothing started. `lock` is the descriptor that holds the state
+    directory.
+    """
+
+    config: Config
+    fsal: Fsal
+    ganesha: str
+    lock: int
+
+
+class _Made:
+    """Directories made for a start, so that a refused one can take them away again."""
+
+    def __init__(self) -> None:
+        self._made: list[Path] = []
+
+    def directory(self, path: Path) -> None:
+        missing = [path, *path.parents]
+        missing = [entry for entry in missing if not entry.exists()]
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(path, error) from error
+        self._made.extend(reversed(missing))
+
+    def undo(self) -> None:
+        """Removes those that are empty."""
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def prepare(config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes], made: _Made) -> Prepared:
+    """Checks all that can be known beforehand, takes the state directory and writes the configuration into
+    it.
+
+    `new_fs_id` gives 16 random bytes for a new file system. Raises StartError; the caller then calls `undo`.
+    """
+    preflight.check_permission()
+    ganesha = preflight.find_ganesha()
+    fsal = caudal_fsal(config, preflight.find_plugins(), Path(python()))
+    preflight.check_directories(config)
+    state = StateDir(config.state)
+    identity = state.read_identity()
+    made.directory(state.root)
+    lock = state.lock()
+    try:
+        preflight.check_ports(config)
+        preflight.check_space(config)
+        preflight.check_store(config, identity, env)
+        for directory in (state.ganesha, state.run, state.logs, *config.journal, *_l2(config)):
+            made.directory(directory)
+        state.nfs_file.unlink(missing_ok=True)
+        state.start_error_file.unlink(missing_ok=True)
+        write_atomically(state.config_file, _effective_text(config).encode())
+        if identity is None:
+            state.write_identity(Identity(new_fs_id()))
+    except OSError as error:
+        os.close(lock)
+        raise unusable(state.root, error) from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return Prepared(config, fsal, str(ganesha), lock)
+
+
+def _l2(config: Config) -> tuple[Path, ...]:
+    return (config.l2_dir,) if config.l2_bytes else ()
+
+
+def _effective_text(config: Config) -> str:
+    return (
+        "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
+        + config.to_toml()
+    )
+
+
+def undo(config: Config, made: _Made, error: CaudalError) -> None:
+    """Takes away what `prepare` made in a state directory that was fresh; a file system that its store knows
+    is left as it is.
+    """
+    state = StateDir(config.state)
+    if isinstance(error, StartError) and error.reason is Reason.STATE_IN_USE:
+        return
+    with contextlib.suppress(StartError):
+        identity = state.read_identity()
+        if identity is not None and identity.started:
+            return
+    if not (isinstance(error, StartError) and error.reason in _UNEXPLAINED):
+        for file in (state.lock_file, state.config_file, state.identity_file, state.metadata_file):
+            file.unlink(missing_ok=True)
+        for directory in (state.logs, state.run, state.ganesha):
+            _clear(directory)
+    made.undo()
+
+
+def _clear(directory: Path) -> None:
+    """Removes a directory of small files and the recovery folders in it."""
+    for folder, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            Path(folder, name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+
+
+def up_foreground(
+    config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes], tell: Callable[[Served], None]
+) -> None:
+    """Serves in this process until TERM or INT. Raises StartError when the first start fails."""
+    made = _Made()
+    failed: list[StartError] = []
+
+    def report(result: Served | StartError) -> None:
+        if isinstance(result, StartError):
+            failed.append(result)
+        else:
+            tell(result)
+
+    try:
+        ready = prepare(config, env, new_fs_id, made)
+        state = StateDir(config.state)
+        write_atomically(state.pid_file("supervisor"), f"{os.getpid()}\n".encode(), 0o644)
+        try:
+            Supervisor(config, ready.lock, env, ready.fsal, ready.ganesha).run(report)
+        finally:
+            state.pid_file("supervisor").unlink(missing_ok=True)
+            os.close(ready.lock)
+        if failed:
+            raise failed[0]
+    except StartError as error:
+        undo(config, made, error)
+        raise
+
+
+def up_detached(config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes]) -> Served:
+    """Starts the supervisor in a session of its own and returns when the server answers. Raises StartError;
+    nothing runs then.
+    """
+    made = _Made()
+    try:
+        ready = prepare(config, env, new_fs_id, made)
+        try:
+            return _start_supervisor(ready, env)
+        finally:
+            os.close(ready.lock)
+    except StartError as error:
+        undo(config, made, error)
+        raise
+
+
+def _start_supervisor(ready: Prepared, env: Mapping[str, str]) -> Served:
+    """Of this process's descriptors the supervisor gets the lock and one end of a pipe, by which it reports
+    once.
+    """
+    state = StateDir(ready.config.state)
+    read_end, write_end = os.pipe()
+    try:
+        arguments = [python(), "-m", "gateway.supervise", "--state", str(state.root)]
+        arguments += ["--lock-fd", str(ready.lock), "--ready-fd", str(write_end)]
+        with (state.logs / "supervisor.out").open("ab") as output:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=python_env(env),
+                cwd="/",
+                pass_fds=(ready.lock, write_end),
+                start_new_session=True,
+            )
+        os.close(write_end)
+        write_end = -1
+        line = _await_report(process, read_end)
+    finally:
+        for end in (read_end, write_end):
+            if end >= 0:
+                os.close(end)
+    result = parse_report(line)
+    if isinstance(result, StartError):
+        process.wait()
+        raise result
+    # The supervisor lives on by itself; this process neither waits for it nor warns that it does not.
+    process.returncode = 0
+    return result
+
+
+def _await_report(process: subprocess.Popen[bytes], read_end: int) -> bytes:
+    """The supervisor's report; who interrupts the wait ends the start."""
+    try:
+        with os.fdopen(read_end, "rb", closefd=False) as pipe:
+            return pipe.read()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise StartError("the start was interrupted") from None
+
+
+def encode_report(result: Served | StartError) -> bytes:
+    """The supervisor's one report as a line."""
+    if isinstance(result, StartError):
+        return json.dumps({"message": result.message, "hint": result.hint, "reason": result.reason}).encode()
+    return json.dumps({"served": result.fields()}).encode()
+
+
+def parse_report(line: bytes) -> Served | StartError:
+    """What encode_report wrote; an empty line means that the supervisor died before."""
+    if not line:
+        return StartError(
+            "the supervisor ended before the server answered", "see run/log/supervisor.out in --state"
+        )
+    fields: Any = json.loads(line)
+    if "served" in fields:
+        return Served(**fields["served"])
+    return StartError(fields["message"], fields["hint"], Reason(fields["reason"]))
+
+
+def down(state: StateDir, *, flush: bool, timeout_s: float = DOWN_TIMEOUT_S) -> bool:
+    """Stops the server of a state directory; False when none was running.
+
+    With `flush` everything acknowledged goes to the store first. Raises CaudalError when that fails (the
+    server then runs on) or the server does not stop in time.
+    """
+    if not state.is_locked():
+        return False
+    if flush:
+        with ControlClient(state.control_socket, timeout_s=None) as client:
+            client.call("flush", wait=True)
+    pid = state.owner()
+    if pid is None:
+        raise NotRunningError(
+            f"the server of {state.root} cannot be found, though its directory is locked",
+            "another `caudal up` may be starting: try again",
+        )
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if not state.wait_unlocked(timeout_s):
+        raise CaudalError(
+            f"the server (process {pid}) is still stopping after {timeout_s:g} s",
+            f"its log: {state.logs / 'supervisor.log'}",
+        )
+    return True

@@ -1,0 +1,225 @@
+"""Ganesha as one child process: its configuration, its start, whether it serves, and why it does not."""
+
+import re
+import signal
+import time
+from collections.abc import Mapping
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway import ganesha_conf, rpc
+from gateway.config import Config
+from gateway.control import ControlClient
+from gateway.errors import ControlError, NotRunningError, Reason, StartError
+from gateway.processes import Child, Program
+from gateway.state import StateDir, write_atomically
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT_S: Final = 60.0
+PROBE_TIMEOUT_S: Final = 1.0
+# A server that answers NFS has read its exports. Where the control socket does not follow and the log has a
+# complaint, it runs without ours.
+EXPORT_PATIENCE_S: Final = 3.0
+_LOG_TAIL_BYTES: Final = 1 << 18
+_COMPLAINT: Final = re.compile(r"\] (\w+) :([A-Z0-9_ ]+) :(CRIT|MAJ|FATAL|ERROR) ?:(.*)")
+# Complaints of every healthy start: no D-Bus, no Kerberos, no rpcbind for NFS 4.
+_HARMLESS: Final = re.compile(
+    r"dbus|krb5|gssd|Cannot acquire credentials|Cannot register NFS V4|keytab|RADOS", re.IGNORECASE
+)
+
+
+class Standing(Enum):
+    """What poll() found."""
+
+    STARTING = auto()
+    CAME_UP = auto()
+    SERVING = auto()
+    DOWN = auto()
+
+
+class NfsServer:
+    """Starts Ganesha, and again after it died. Times are monotonic seconds."""
+
+    def __init__(
+        self, config: Config, fsal: ganesha_conf.Fsal, ganesha: str, lock: int, env: Mapping[str, str]
+    ) -> None:
+        self._config = config
+        self._fsal = fsal
+        self._state = StateDir(config.state)
+        self._log_file = self._state.logs / "ganesha.log"
+        self._conf_file = self._state.ganesha / "ganesha.conf"
+        self._child = Child(
+            Program(
+                "ganesha",
+                (
+                    ganesha,
+                    "-F",
+                    "-f",
+                    str(self._conf_file),
+                    "-L",
+                    str(self._log_file),
+                    "-p",
+                    str(self._state.run / "nfsd.lock"),
+                ),
+                self._state.logs / "ganesha.out",
+                self._state.pid_file("ganesha"),
+                keep=(lock,),
+            ),
+            env,
+        )
+        self._serving = False
+        self._answered_at_s: float | None = None
+        self._log_start = 0
+        self._status: int | None = None
+        self._error: StartError | None = None
+        self.versions: tuple[int, ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    @property
+    def is_starting(self) -> bool:
+        return self._child.pid is not None and not self._serving
+
+    @property
+    def restart_at_s(self) -> float | None:
+        return self._child.restart_at_s
+
+    def start(self, now_s: float, versions: tuple[int, ...]) -> None:
+        """Starts the server for these protocol versions."""
+        self.versions = versions
+        text = ganesha_conf.render(self._config, self._fsal, versions)
+        write_atomically(self._conf_file, text.encode())
+        self._launch(now_s)
+
+    def _launch(self, now_s: float) -> None:
+        self._state.start_error_file.unlink(missing_ok=True)
+        self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
+        self._serving = False
+        self._answered_at_s = None
+        self._status = None
+        self._error = None
+        self._child.start(now_s, ("-E", str(self._next_server_epoch())))
+
+    def _next_server_epoch(self) -> int:
+        """A number larger than any start before had. Ganesha would take the second of the clock: of two
+        starts within one second the second would have the write verifier of the first, and clients would not
+        send lost writes again.
+        """
+        file = self._state.ganesha / "server-epoch"
+        try:
+            last = int(file.read_text())
+        except (FileNotFoundError, ValueError):
+            last = 0
+        epoch = max(int(time.clock_gettime(time.CLOCK_REALTIME)), last + 1) & 0xFFFFFFFF
+        write_atomically(file, f"{epoch}\n".encode())
+        return epoch
+
+    def poll(self, now_s: float) -> Standing:
+        """Looks after the process: collects it when it died, starts it again when that is due, and tells how
+        it stands.
+        """
+        if self._child.pid is None:
+            if self._child.restart_at_s is None or now_s < self._child.restart_at_s:
+                return Standing.DOWN
+            self._launch(now_s)
+            return Standing.STARTING
+        if (status := self._child.poll()) is not None:
+            self._status = status
+            self._error = self._state.read_start_error()
+            self._child.schedule_restart(now_s)
+            return Standing.DOWN
+        if self._serving:
+            return Standing.SERVING
+        return self._probe(now_s)
+
+    def _probe(self, now_s: float) -> Standing:
+        """One look at a server that starts: it serves when NFS and the file system behind it answer."""
+        if (error := self._state.read_start_error()) is not None:
+            return self._give_up(error, now_s)
+        try:
+            rpc.null_call("127.0.0.1", self._config.nfs_port, rpc.NFS, 4, PROBE_TIMEOUT_S)
+            if 3 in self.versions:
+                rpc.null_call("127.0.0.1", self._config.nfs_port, rpc.NFS, 3, PROBE_TIMEOUT_S)
+                rpc.null_call("127.0.0.1", self._config.mountd_port, rpc.MOUNT, 3, PROBE_TIMEOUT_S)
+        except rpc.RpcError:
+            return Standing.STARTING
+        if self._answered_at_s is None:
+            self._answered_at_s = now_s
+        try:
+            with ControlClient(self._state.control_socket, PROBE_TIMEOUT_S) as client:
+                client.call("ping")
+        except (NotRunningError, ControlError):
+            complaints = self._complaints() if now_s - self._answered_at_s >= EXPORT_PATIENCE_S else []
+            if not complaints:
+                return Standing.STARTING
+            return self._give_up(
+                StartError("the server started without the export", "\n".join(complaints)), now_s
+            )
+        self._serving = True
+        return Standing.CAME_UP
+
+    def _give_up(self, error: StartError, now_s: float) -> Standing:
+        """Ends a server that runs without the file system; it is started again like one that died."""
+        log.error("nfs.no_file_system", message=error.message, hint=error.hint)
+        self.stop()
+        self._error = error
+        self._child.schedule_restart(now_s)
+        return Standing.DOWN
+
+    def failure(self) -> StartError:
+        """Why the last start failed."""
+        if self._error is not None:
+            return self._error
+        how = "ended"
+        if self._status is not None:
+            how = (
+                f"was killed by {signal.Signals(-self._status).name}"
+                if self._status < 0
+                else f"ended with {self._status}"
+            )
+        complaints = self._complaints()
+        return StartError(
+            f"the NFS server {how} while it started" + (f": {complaints[-1]}" if complaints else ""),
+            "\n".join([*complaints[:-1], f"its log: {self._log_file}"]),
+        )
+
+    def timeout(self) -> StartError:
+        """That the start took too long, with what is known of it."""
+        return StartError(
+            f"the server did not answer within {self._config.start_timeout_s:g} s",
+            "\n".join([*self._complaints(), f"its log: {self._log_file}; --start-timeout-s gives it longer"]),
+            Reason.TIMED_OUT,
+        )
+
+    def stop(self) -> None:
+        """Stops the process; its file system is closed in order."""
+        self._child.stop(STOP_TIMEOUT_S)
+        self._child.restart_at_s = None
+
+    def _complaints(self) -> list[str]:
+        """The serious lines that the current start left in Ganesha's log, without those of every start."""
+        return read_complaints(self._log_file, self._log_start)
+
+
+def read_complaints(log_file: Path, start: int) -> list[str]:
+    """Serious lines of Ganesha's log from a byte offset on, at most six, without time stamps and harmless
+    ones.
+    """
+    try:
+        with log_file.open("rb") as file:
+            file.seek(max(start, file.seek(0, 2) - _LOG_TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    found: list[str] = []
+    for line in text.splitlines():
+        match = _COMPLAINT.search(line)
+        if match and not _HARMLESS.search(line) and match[4].strip() not in found:
+            found.append(match[4].strip())
+    return found[:6]
