@@ -1,0 +1,1 @@
+"""The tests. Folders are kinds of tests: unit, ganesha, kernel, crash."""

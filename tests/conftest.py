@@ -1,0 +1,99 @@
+"""What all tests share: a network of their own, Azurite, servers and real clients."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import netns, uml
+from tests.support.azurite import Azurite
+from tests.support.caudal import Caudal
+from tests.support.stock import StockGanesha
+
+# Slow kinds come last, so that a mistake shows early.
+ORDER = ("unit", "ganesha", "kernel", "crash", "image", "browser")
+
+
+def pytest_configure() -> None:
+    """Before anything has threads: the whole run moves into a network of its own."""
+    netns.enter()
+
+
+def pytest_unconfigure() -> None:
+    netns.leave_nobody()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their folder and puts quick kinds first."""
+
+    def kind(item: pytest.Item) -> str:
+        parts = item.path.relative_to(Path(__file__).parent).parts
+        return parts[0] if parts[0] in ORDER else ORDER[0]
+
+    for item in items:
+        if kind(item) != "unit":
+            item.add_marker(kind(item))
+    items.sort(key=lambda item: ORDER.index(kind(item)))
+
+
+@pytest.fixture(scope="session")
+def private_network() -> None:
+    """For tests that start servers."""
+    if not netns.entered():
+        pytest.fail("this test starts servers in a network of its own and needs root")
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """One emulator for the run; tests take containers of their own in it."""
+    with Azurite(tmp_path_factory.mktemp("azurite") / "azurite.log") as running:
+        yield running
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """An empty directory on a disk, not in memory: what is in it is fsynced in earnest."""
+    path = Path(tempfile.mkdtemp(prefix="caudal-test.", dir=os.environ.get("CAUDAL_TEST_DIR", "/var/tmp")))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def caudal(private_network: None, disk_path: Path) -> Iterator[Callable[..., Caudal]]:
+    """Makes servers (the test starts them); stops them, and fails the test for what their logs should not say."""
+    made: list[Caudal] = []
+
+    def make(**options: Any) -> Caudal:
+        made.append(Caudal(disk_path / f"state{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+    complaints = [line for server in made for line in server.complaints()]
+    if complaints:
+        pytest.fail("the servers' logs complain:\n" + "\n".join(complaints[:40]))
+
+
+@pytest.fixture
+def served(caudal: Callable[..., Caudal]) -> Caudal:
+    """A running server on a directory store."""
+    return caudal().start()
+
+
+@pytest.fixture
+def stock(private_network: None, disk_path: Path) -> Iterator[StockGanesha]:
+    """The stock server on a directory, running."""
+    with StockGanesha(disk_path / "export", disk_path / "stock") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(private_network: None) -> Iterator[uml.Client]:
+    """A kernel NFS client, booted once for the run."""
+    with uml.Client() as running:
+        yield running
