@@ -5,13 +5,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import netns, uml
 from tests.support.azurite import Azurite
-from tests.support.caudal import Caudal
+from tests.support.caudal import Caudal, undisturbed
 from tests.support.stock import StockGanesha
 
 # Slow kinds come last, so that a mistake shows early.
@@ -54,29 +53,37 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
         yield running
 
 
+def _on_disk() -> Path:
+    """An empty directory on a disk, not in memory: what is in it is fsynced in earnest."""
+    return Path(tempfile.mkdtemp(prefix="caudal-test.", dir=os.environ.get("CAUDAL_TEST_DIR", "/var/tmp")))
+
+
 @pytest.fixture
 def disk_path() -> Iterator[Path]:
-    """An empty directory on a disk, not in memory: what is in it is fsynced in earnest."""
-    path = Path(tempfile.mkdtemp(prefix="caudal-test.", dir=os.environ.get("CAUDAL_TEST_DIR", "/var/tmp")))
+    path = _on_disk()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def module_disk_path() -> Iterator[Path]:
+    path = _on_disk()
     yield path
     shutil.rmtree(path)
 
 
 @pytest.fixture
 def caudal(private_network: None, disk_path: Path) -> Iterator[Callable[..., Caudal]]:
-    """Makes servers (the test starts them); stops them, and fails the test for what their logs should not say."""
-    made: list[Caudal] = []
+    """Makes servers, which the test starts."""
+    with undisturbed(disk_path) as make:
+        yield make
 
-    def make(**options: Any) -> Caudal:
-        made.append(Caudal(disk_path / f"state{len(made)}", **options))
-        return made[-1]
 
-    yield make
-    for server in made:
-        server.stop()
-    complaints = [line for server in made for line in server.complaints()]
-    if complaints:
-        pytest.fail("the servers' logs complain:\n" + "\n".join(complaints[:40]))
+@pytest.fixture(scope="module")
+def shared(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+    """A running server on a directory store that the tests of a module share; each takes a directory of its own in it."""
+    with undisturbed(module_disk_path) as make:
+        yield make().start()
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """A Caudal under test: started by its command line, killed by its processes' numbers."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,26 @@ SUSPICIOUS = re.compile(
 
 class StartFailed(AssertionError):
     """`caudal up` ended with another status than 0."""
+
+
+@contextlib.contextmanager
+def undisturbed(directory: Path) -> Iterator[Callable[..., "Caudal"]]:
+    """Makes servers with their state below `directory`; stops them at the end, and raises AssertionError for what their
+    logs should not say.
+    """
+    made: list[Caudal] = []
+
+    def make(**options: Any) -> Caudal:
+        made.append(Caudal(directory / f"state{len(made)}", **options))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for server in made:
+            server.stop()
+    complaints = [line for server in made for line in server.complaints()]
+    assert not complaints, "the servers' logs complain:\n" + "\n".join(complaints[:40])
 
 
 class Caudal:

@@ -255,7 +255,7 @@ class Nfs3:
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> File:
         """Opens or, with O_CREAT, makes a file; with O_EXCL the create is guarded."""
         handle = c.c_void_p()
-        self.call("nfs_open2", path.encode(), flags, mode, c.byref(handle))
+        self.call("nfs_open2", os.fsencode(path), flags, mode, c.byref(handle))
         assert handle.value is not None
         return File(self, handle.value)
 
@@ -271,7 +271,7 @@ class Nfs3:
 
     def stat(self, path: str, *, follow: bool = False) -> Stat:
         raw = _Stat()
-        self.call("nfs_stat64" if follow else "nfs_lstat64", path.encode(), c.byref(raw))
+        self.call("nfs_stat64" if follow else "nfs_lstat64", os.fsencode(path), c.byref(raw))
         return _stat(raw)
 
     def exists(self, path: str) -> bool:
@@ -289,7 +289,7 @@ class Nfs3:
 
     def _entries(self, path: str) -> Iterator[Entry]:
         directory = c.c_void_p()
-        self.call("nfs_opendir", path.encode(), c.byref(directory))
+        self.call("nfs_opendir", os.fsencode(path), c.byref(directory))
         try:
             while entry := self._library.nfs_readdir(self._context, directory):
                 found = entry.contents
@@ -298,47 +298,47 @@ class Nfs3:
             self._library.nfs_closedir(self._context, directory)
 
     def mkdir(self, path: str, mode: int = 0o755) -> None:
-        self.call("nfs_mkdir2", path.encode(), mode)
+        self.call("nfs_mkdir2", os.fsencode(path), mode)
 
     def rmdir(self, path: str) -> None:
-        self.call("nfs_rmdir", path.encode())
+        self.call("nfs_rmdir", os.fsencode(path))
 
     def unlink(self, path: str) -> None:
-        self.call("nfs_unlink", path.encode())
+        self.call("nfs_unlink", os.fsencode(path))
 
     def rename(self, old: str, new: str) -> None:
-        self.call("nfs_rename", old.encode(), new.encode())
+        self.call("nfs_rename", os.fsencode(old), os.fsencode(new))
 
     def link(self, old: str, new: str) -> None:
-        self.call("nfs_link", old.encode(), new.encode())
+        self.call("nfs_link", os.fsencode(old), os.fsencode(new))
 
     def symlink(self, target: str, path: str) -> None:
-        self.call("nfs_symlink", target.encode(), path.encode())
+        self.call("nfs_symlink", os.fsencode(target), os.fsencode(path))
 
     def readlink(self, path: str) -> str:
         buffer = c.create_string_buffer(4097)
-        self.call("nfs_readlink", path.encode(), buffer, len(buffer))
+        self.call("nfs_readlink", os.fsencode(path), buffer, len(buffer))
         return buffer.value.decode()
 
     def mknod(self, path: str, mode: int, device: int = 0) -> None:
-        self.call("nfs_mknod", path.encode(), mode, device)
+        self.call("nfs_mknod", os.fsencode(path), mode, device)
 
     def truncate(self, path: str, size: int) -> None:
-        self.call("nfs_truncate", path.encode(), size)
+        self.call("nfs_truncate", os.fsencode(path), size)
 
     def chmod(self, path: str, mode: int) -> None:
-        self.call("nfs_chmod", path.encode(), mode)
+        self.call("nfs_chmod", os.fsencode(path), mode)
 
     def chown(self, path: str, uid: int, gid: int) -> None:
-        self.call("nfs_lchown", path.encode(), uid, gid)
+        self.call("nfs_lchown", os.fsencode(path), uid, gid)
 
     def utimes(self, path: str, atime_us: int, mtime_us: int) -> None:
         times = (_TimeVal * 2)(*(_TimeVal(*divmod(moment, 1_000_000)) for moment in (atime_us, mtime_us)))
-        self.call("nfs_utimes", path.encode(), times)
+        self.call("nfs_utimes", os.fsencode(path), times)
 
     def access(self, path: str, mode: int) -> bool:
         try:
-            self.call("nfs_access", path.encode(), mode)
+            self.call("nfs_access", os.fsencode(path), mode)
         except PermissionError:
             return False
         return True

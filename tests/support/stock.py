@@ -1,4 +1,4 @@
-"""The stock server: nfs-ganesha with FSAL_VFS on a local directory. The peer of benchmarks, and what the harness is tried on."""
+"""The stock server, nfs-ganesha with FSAL_VFS on a local directory: the peer of benchmarks."""
 
 from pathlib import Path
 from typing import Self
@@ -21,7 +21,8 @@ class StockGanesha:
     def configuration(self) -> str:
         return f"""
 NFS_CORE_PARAM {{
-    NFS_Port = {self.nfs_port}; MNT_Port = {self.mountd_port}; NLM_Port = {self._nlm_port}; Rquota_Port = {self._rquota_port};
+    NFS_Port = {self.nfs_port}; MNT_Port = {self.mountd_port};
+    NLM_Port = {self._nlm_port}; Rquota_Port = {self._rquota_port};
     Bind_Addr = 0.0.0.0; Mount_Path_Pseudo = true; Protocols = 3, 4;
 }}
 NFSV4 {{ RecoveryBackend = fs; RecoveryRoot = "{self.state}/recovery"; Graceless = true; Lease_Lifetime = 10; }}

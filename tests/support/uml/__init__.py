@@ -107,7 +107,7 @@ class Client:
     @staticmethod
     def _memory() -> str:
         """Where the machine's memory is a file: on tmpfs where there is one."""
-        return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()  # noqa: S108
+        return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
 
     def running(self) -> bool:
         return self._machine is not None and self._machine.running()
