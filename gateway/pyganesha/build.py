@@ -22,15 +22,39 @@ OUTPUT = HERE / "_build"
 LIBRARY = OUTPUT / "libfsalpyganesha.so"
 GANESHA_LIBRARY = Path("/usr/lib/ganesha/libganesha_nfsd.so")
 SUPPORTED = "4.3"
-PACKAGES = (
-    "nfs-ganesha libntirpc-dev liburcu-dev bison flex libkrb5-dev libdbus-1-dev uuid-dev libcap-dev libblkid-dev "
-    "libacl1-dev libnfsidmap-dev cmake gcc g++ libpython3.11-dev dpkg-dev"
-).split()
+PACKAGES = [
+    *(
+        "nfs-ganesha",
+        "libntirpc-dev",
+        "cmake",
+        "gcc",
+        "g++",
+        "bison",
+        "flex",
+        "dpkg-dev",
+        "libpython3.11-dev",
+    ),
+    *("liburcu-dev", "libkrb5-dev", "libdbus-1-dev", "uuid-dev", "libcap-dev", "libblkid-dev", "libacl1-dev"),
+    "libnfsidmap-dev",
+]
+OTHER_FSALS = (
+    "VFS",
+    "PROXY_V3",
+    "PROXY_V4",
+    "LUSTRE",
+    "LIZARDFS",
+    "KVSFS",
+    "CEPH",
+    "GPFS",
+    "XFS",
+    "GLUSTER",
+    "RGW",
+)
 # What has no influence on the headers that config.h decides stays off, so that cmake asks for little.
 CMAKE_FLAGS = [
     *("-DUSE_SYSTEM_NTIRPC=ON", "-DUSE_DBUS=ON", "-DUSE_9P=ON", "-DUSE_GSS=ON"),
     *("-DUSE_GUI_ADMIN_TOOLS=OFF", "-DUSE_MAN_PAGE=OFF", "-DUSE_RADOS_RECOV=OFF"),
-    *(f"-DUSE_FSAL_{name}=OFF" for name in "VFS PROXY_V3 PROXY_V4 LUSTRE LIZARDFS KVSFS CEPH GPFS XFS GLUSTER RGW".split()),
+    *(f"-DUSE_FSAL_{name}=OFF" for name in OTHER_FSALS),
 ]
 C_FLAGS = [
     *("-shared", "-fPIC", "-O2", "-g", "-std=gnu11", "-Wall", "-Wno-unused-function", "-fvisibility=hidden"),
@@ -48,7 +72,9 @@ def say(text: str) -> None:
 
 def run(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
     """Runs a command quietly; its output is shown only where it fails."""
-    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-40:])
         raise BuildError(f"`{' '.join(command)}` failed with status {done.returncode}:\n{tail}")
@@ -83,7 +109,9 @@ def ganesha_version() -> str:
     found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
     version = found.split(":")[-1].rsplit("-", 1)[0]
     if version != SUPPORTED:
-        raise BuildError(f"nfs-ganesha {SUPPORTED} is needed (its plugin interface has no promise); found {found or 'none'}")
+        raise BuildError(
+            f"nfs-ganesha {SUPPORTED} is needed (its plugin interface has no promise); found {found or 'none'}"
+        )
     return version
 
 
@@ -105,7 +133,10 @@ def add_source_lists() -> None:
     folder = Path("/etc/apt/sources.list.d")
     modern, classic = folder / "debian.sources", Path("/etc/apt/sources.list")
     if modern.is_file():
-        text = "\n".join("Types: deb-src" if line.strip() == "Types: deb" else line for line in modern.read_text().splitlines())
+        text = "\n".join(
+            "Types: deb-src" if line.strip() == "Types: deb" else line
+            for line in modern.read_text().splitlines()
+        )
         (folder / "debian-src.sources").write_text(text + "\n")
     elif classic.is_file():
         lines = [f"deb-src{line[3:]}" for line in classic.read_text().splitlines() if line.startswith("deb ")]
@@ -147,15 +178,27 @@ def sources() -> list[Path]:
 
 
 def compiler_command(tree: Path, generated: Path, target: Path) -> list[str]:
-    include = [NATIVE, HERE / "include", tree / "build" / "include", tree / "src" / "include", tree / "src" / "include" / "os" / "linux"]
+    include = [
+        NATIVE,
+        HERE / "include",
+        tree / "build" / "include",
+        tree / "src" / "include",
+        tree / "src" / "include" / "os" / "linux",
+    ]
     python_library = str(sysconfig.get_config_var("INSTSONAME") or "")
     if not sysconfig.get_config_var("Py_ENABLE_SHARED") or ".so" not in python_library:
-        raise BuildError(f"{sys.executable} has no shared libpython; make the virtual environment with Debian's /usr/bin/python3")
-    package = (__package__ or "pyganesha").encode().decode()
+        raise BuildError(
+            f"{sys.executable} has no shared libpython; make the virtual environment with Debian's /usr/bin/python3"
+        )
+    package = __package__ or "pyganesha"
     return [
         *("gcc", *C_FLAGS),
         *(f"-I{path}" for path in include),
-        *("-I/usr/include/ntirpc", f"-I{sysconfig.get_path('include')}", f"-I{sysconfig.get_path('platinclude')}"),
+        *(
+            "-I/usr/include/ntirpc",
+            f"-I{sysconfig.get_path('include')}",
+            f"-I{sysconfig.get_path('platinclude')}",
+        ),
         f'-DPYGANESHA_PACKAGE="{package}"',
         f'-DPYGANESHA_LIBPYTHON="{python_library}"',
         f'-DPYGANESHA_BASE_PREFIX="{sys.base_prefix}"',
@@ -187,7 +230,19 @@ def build(*, force: bool = False) -> Path:
         say(f"{LIBRARY} is up to date")
         return LIBRARY
     say("translating Cython to C")
-    run([sys.executable, "-m", "cython", "-3", "-I", str(NATIVE), str(NATIVE / "_pyganesha_native.pyx"), "-o", str(generated)])
+    run(
+        [
+            sys.executable,
+            "-m",
+            "cython",
+            "-3",
+            "-I",
+            str(NATIVE),
+            str(NATIVE / "_pyganesha_native.pyx"),
+            "-o",
+            str(generated),
+        ]
+    )
     say("compiling")
     try:
         run(compiler_command(tree, generated, partial))

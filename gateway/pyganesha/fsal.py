@@ -1,15 +1,18 @@
 """The class to subclass: one method for each thing that a file system does."""
 
+# ruff: noqa: ARG002 - what is not overridden uses no argument
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import FsalError, Status
+from .types import FsInfo
 
 if TYPE_CHECKING:
-    from .types import Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
+    from .types import Attributes, Caller, CreateMode, DirEntry, SetAttributes
 
 
 class UpcallsLike(Protocol):
@@ -95,8 +98,8 @@ class Fsal:
         raise FsalError(Status.ROFS)
 
     def statfs(self) -> FsInfo:
-        """Size of the file system."""
-        raise NotImplementedError
+        """Size of the file system. Unless overridden: a petabyte, half of it free."""
+        return FsInfo(1 << 50, 1 << 49, 1 << 49, 1 << 40, 1 << 39)
 
     # --- Names -------------------------------------------------------------------------------------------------------
 
@@ -128,25 +131,49 @@ class Fsal:
         """
         raise FsalError(Status.ROFS)
 
+    def make(
+        self,
+        directory: int,
+        name: bytes,
+        kind: int,
+        attributes: SetAttributes,
+        caller: Caller,
+        target: bytes = b"",
+        rdev: tuple[int, int] = (0, 0),
+    ) -> Attributes:
+        """What :meth:`mkdir`, :meth:`symlink` and :meth:`mknod` come to unless they are overridden: makes an inode of a
+        kind (S_IFDIR …) with a name. EEXIST."""
+        raise FsalError(Status.ROFS)
+
     def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
         """Makes a directory. EEXIST."""
-        raise FsalError(Status.ROFS)
+        return self.make(directory, name, stat.S_IFDIR, attributes, caller)
 
-    def symlink(self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+    def symlink(
+        self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller
+    ) -> Attributes:
         """Makes a symbolic link. EEXIST."""
-        raise FsalError(Status.ROFS)
+        return self.make(directory, name, stat.S_IFLNK, attributes, caller, target=target)
 
     def mknod(
-        self, directory: int, name: bytes, kind: int, rdev: tuple[int, int], attributes: SetAttributes, caller: Caller
+        self,
+        directory: int,
+        name: bytes,
+        kind: int,
+        rdev: tuple[int, int],
+        attributes: SetAttributes,
+        caller: Caller,
     ) -> Attributes:
         """Makes a FIFO, socket or device (``kind`` is S_IFIFO …; ``rdev`` major and minor). EEXIST."""
-        raise FsalError(Status.ROFS)
+        return self.make(directory, name, kind, attributes, caller, rdev=rdev)
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Gives an inode one more name. EEXIST."""
         raise FsalError(Status.ROFS)
 
-    def rename(self, old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, victim_open: bool) -> None:
+    def rename(
+        self, old_directory: int, old_name: bytes, new_directory: int, new_name: bytes, victim_open: bool
+    ) -> None:
         """Moves a name, replacing what the new one stood for; POSIX's rules. Two names of one inode: nothing happens.
 
         ``victim_open``: a client has the replaced file open; if this was its last name it stays, with nlink 0, until

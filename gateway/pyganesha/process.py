@@ -28,9 +28,4 @@ class LogHandler(logging.Handler):
         self._log = cast("Callable[[int, str], None]", import_module("_pyganesha_native").log)
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record)
-        except Exception:
-            self.handleError(record)
-            return
-        self._log(next((ours for theirs, ours in LEVELS if record.levelno >= theirs), 3), text)
+        self._log(next((ours for theirs, ours in LEVELS if record.levelno >= theirs), 3), self.format(record))

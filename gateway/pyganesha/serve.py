@@ -1,6 +1,6 @@
 """Serves one Fsal with the stock ganesha.nfsd in the foreground, for trying out and for tests.
 
-    python -m gateway.pyganesha.serve gateway.pyganesha.examples.memfs:create --port 12049
+    python -m gateway.pyganesha.serve gateway.pyganesha.examples.memfs:MemFs --port 12049
     mount -t nfs -o vers=4.2,port=12049 127.0.0.1:/export /mnt
 
 NFS 3 is served where an rpcbind answers, since Ganesha does not start with it otherwise; else NFS 4 only.
@@ -84,9 +84,16 @@ NFS_CORE_PARAM {{
     Rquota_Port = {free_port()};
     Enable_RQUOTA = false;
     Mount_Path_Pseudo = true;
+    # Ganesha cannot decode the kernel's SETACL: clients see no NFSACL, or `cp -a` over NFS 3 would end in EIO.
     NFSACL_Program = 1073741823;
 }}
-NFSV4 {{ RecoveryBackend = fs; RecoveryRoot = {quoted(str(self.state))}; Graceless = true; Grace_Period = 5; Lease_Lifetime = 5; Minor_Versions = 0, 1, 2; }}
+NFSV4 {{
+    RecoveryBackend = fs;
+    RecoveryRoot = {quoted(str(self.state))};
+    Graceless = true;
+    Lease_Lifetime = 5;
+    Minor_Versions = 0, 1, 2;
+}}
 LOG {{ Default_Log_Level = {self.log_level}; }}
 PYGANESHA {{ Python = {quoted(self.python)}; {path} }}
 EXPORT {{
@@ -105,7 +112,16 @@ EXPORT {{
         """Writes the configuration; returns the command that serves it in the foreground."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.config_file.write_text(self.configuration())
-        return [GANESHA, "-F", "-f", str(self.config_file), "-L", str(self.log_file), "-p", str(self.state / "ganesha.pid")]
+        return [
+            GANESHA,
+            "-F",
+            "-f",
+            str(self.config_file),
+            "-L",
+            str(self.log_file),
+            "-p",
+            str(self.state / "ganesha.pid"),
+        ]
 
 
 def main() -> None:
@@ -115,14 +131,27 @@ def main() -> None:
     parser.add_argument("--export", default="/export")
     parser.add_argument("--port", type=int, default=12049)
     parser.add_argument("--bind", default="127.0.0.1")
-    parser.add_argument("--path", default="", help="directories to search for the module first, separated by colons")
+    parser.add_argument(
+        "--path", default="", help="directories to search for the module first, separated by colons"
+    )
     given = parser.parse_args()
     protocols = (3, 4) if rpcbind_answers() else (4,)
     state = Path(tempfile.mkdtemp(prefix="pyganesha."))
-    service = Service(given.factory, state, given.options, given.export, given.bind, path=given.path, protocols=protocols, port=given.port)
+    service = Service(
+        given.factory,
+        state,
+        given.options,
+        given.export,
+        given.bind,
+        path=given.path,
+        protocols=protocols,
+        port=given.port,
+    )
     command = service.prepare()
-    print(f"pyganesha: serving NFS {protocols} on {given.bind}:{given.port}{given.export}; log in {service.log_file}", flush=True)
-    os.execv(command[0], command)
+    where = f"{given.bind}:{given.port}{given.export}"
+    sys.stdout.write(f"pyganesha: serving NFS {protocols} on {where}; log in {service.log_file}\n")
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - the command is ours
 
 
 if __name__ == "__main__":

@@ -53,9 +53,12 @@ class SetAttributes:
         self.atime_ns = atime_ns
         self.mtime_ns = mtime_ns
 
+    def given(self) -> dict[str, int]:
+        """Those that are set, by name."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+
     def __repr__(self) -> str:
-        given = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if getattr(self, name) is not None)
-        return f"SetAttributes({', '.join(given)})"
+        return f"SetAttributes({', '.join(f'{name}={value}' for name, value in self.given().items())})"
 
 
 class Caller(NamedTuple):
