@@ -101,11 +101,12 @@ def up(
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
     loaded = _effective_config(where, config, flags)
+    launcher = launch.Launcher(loaded, os.environ, _new_fs_id)
     if detach:
-        _tell_served(loaded, launch.up_detached(loaded, os.environ, _new_fs_id))
-        return
-    log.configure(loaded.log_level)
-    launch.up_foreground(loaded, os.environ, _new_fs_id, lambda served: _tell_served(loaded, served))
+        _tell_served(loaded, launcher.detached())
+    else:
+        log.configure(loaded.log_level)
+        launcher.foreground(lambda served: _tell_served(loaded, served))
 
 
 def _new_fs_id() -> bytes:
@@ -200,10 +201,7 @@ def fsck(
 ) -> None:
     """Check names, extents, packs and journal against each other, while the server runs or not."""
     directory = StateDir(state)
-    if directory.is_locked():
-        report = _call(directory, "fsck", timeout_s=None, repair=repair, deep=deep)
-    else:
-        report = _offline_fsck(directory, repair=repair, deep=deep)
+    report = (_served_fsck if directory.is_locked() else _offline_fsck)(directory, repair=repair, deep=deep)
     fields = cast("dict[str, Any]", report)
     typer.echo(json.dumps(fields, indent=2, default=str)) if as_json else _out().print(
         status_view.render_fsck(fields)
@@ -217,13 +215,23 @@ def _offline_fsck(directory: StateDir, *, repair: bool, deep: bool) -> object:
     if directory.read_identity() is None:
         raise NotRunningError(f"{directory.root} holds no file system", "give the --state of one")
     # Imported here: it loads the native core, which no other command needs.
-    from gateway.fsal.offline import fsck as check_offline
+    from gateway.fsal.check import fsck_offline
 
     lock = directory.lock()
     try:
-        return check_offline(directory.root, env=os.environ, repair=repair, deep=deep)
+        return fsck_offline(directory.root, os.environ, repair=repair, deep=deep)
     finally:
         os.close(lock)
+
+
+def _served_fsck(directory: StateDir, *, repair: bool, deep: bool) -> object:
+    """The check beside a running server, in this process: the server has better things to do."""
+    from gateway.fsal.check import fsck_served
+
+    def call(op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
+        return _call(directory, op, timeout_s, **fields)
+
+    return fsck_served(directory.root, os.environ, call, repair=repair, deep=deep)
 
 
 @app.command()

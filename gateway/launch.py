@@ -21,7 +21,7 @@ from gateway.errors import CaudalError, NotRunningError, Reason, StartError
 from gateway.ganesha_conf import Fsal, caudal_fsal
 from gateway.processes import python, python_env
 from gateway.state import Identity, StateDir, unusable, write_atomically
-from gateway.supervisor import Served, Supervisor
+from gateway.supervisor import Report, Served, Supervisor
 
 DOWN_TIMEOUT_S: Final = 90.0
 # Reasons after which the logs are worth more than a tidy disk.
@@ -62,38 +62,108 @@ class _Made:
                 path.rmdir()
 
 
-def prepare(config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes], made: _Made) -> Prepared:
-    """Checks all that can be known beforehand, takes the state directory and writes the configuration into
-    it.
+def our_fsal(config: Config) -> Fsal:
+    """The FSAL that serves file systems. Raises StartError where it was not built."""
+    return caudal_fsal(config, preflight.find_plugins(), Path(python()))
 
-    `new_fs_id` gives 16 random bytes for a new file system. Raises StartError; the caller then calls `undo`.
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """One start of a server.
+
+    env: the children's environment, with the store's credential. new_fs_id: gives 16 random bytes for a new
+    file system. fsal_for and supervisor_module: what serves; tests put others there.
     """
-    preflight.check_permission()
-    ganesha = preflight.find_ganesha()
-    fsal = caudal_fsal(config, preflight.find_plugins(), Path(python()))
-    preflight.check_directories(config)
-    state = StateDir(config.state)
-    identity = state.read_identity()
-    made.directory(state.root)
-    lock = state.lock()
+
+    config: Config
+    env: Mapping[str, str]
+    new_fs_id: Callable[[], bytes]
+    fsal_for: Callable[[Config], Fsal] = our_fsal
+    supervisor_module: str = "gateway.supervise"
+
+    def foreground(self, tell: Callable[[Served], None]) -> None:
+        """Serves in this process until TERM or INT; `tell` is called when the server answers.
+
+        Raises StartError when the first start fails.
+        """
+        failed: list[StartError] = []
+
+        def report(result: Served | StartError) -> None:
+            if isinstance(result, StartError):
+                failed.append(result)
+            else:
+                tell(result)
+
+        made = _Made()
+        try:
+            ready = self._prepare(made)
+            try:
+                supervise(ready, self.env, report)
+            finally:
+                os.close(ready.lock)
+            if failed:
+                raise failed[0]
+        except StartError as error:
+            undo(self.config, made, error)
+            raise
+
+    def detached(self) -> Served:
+        """Starts the supervisor in a session of its own and returns when the server answers.
+
+        Raises StartError; then nothing runs.
+        """
+        made = _Made()
+        try:
+            ready = self._prepare(made)
+            try:
+                return _start_supervisor(ready, self.env, self.supervisor_module)
+            finally:
+                os.close(ready.lock)
+        except StartError as error:
+            undo(self.config, made, error)
+            raise
+
+    def _prepare(self, made: _Made) -> Prepared:
+        """Checks all that can be known beforehand, takes the state directory and writes the configuration
+        into it.
+        """
+        config = self.config
+        preflight.check_permission()
+        ganesha = preflight.find_ganesha()
+        fsal = self.fsal_for(config)
+        preflight.check_directories(config)
+        state = StateDir(config.state)
+        identity = state.read_identity()
+        made.directory(state.root)
+        lock = state.lock()
+        try:
+            preflight.check_ports(config)
+            preflight.check_space(config)
+            preflight.check_store(config, identity, self.env)
+            for directory in (state.ganesha, state.run, state.logs, *config.journal, *_l2(config)):
+                made.directory(directory)
+            state.nfs_file.unlink(missing_ok=True)
+            state.start_error_file.unlink(missing_ok=True)
+            write_atomically(state.config_file, _effective_text(config).encode())
+            if identity is None:
+                state.write_identity(Identity(self.new_fs_id()))
+        except OSError as error:
+            os.close(lock)
+            raise unusable(state.root, error) from error
+        except BaseException:
+            os.close(lock)
+            raise
+        return Prepared(config, fsal, str(ganesha), lock)
+
+
+def supervise(ready: Prepared, env: Mapping[str, str], report: Report) -> None:
+    """Runs the supervisor of a prepared start in this process, until it has stopped everything."""
+    pid_file = StateDir(ready.config.state).pid_file("supervisor")
+    write_atomically(pid_file, f"{os.getpid()}\n".encode(), 0o644)
     try:
-        preflight.check_ports(config)
-        preflight.check_space(config)
-        preflight.check_store(config, identity, env)
-        for directory in (state.ganesha, state.run, state.logs, *config.journal, *_l2(config)):
-            made.directory(directory)
-        state.nfs_file.unlink(missing_ok=True)
-        state.start_error_file.unlink(missing_ok=True)
-        write_atomically(state.config_file, _effective_text(config).encode())
-        if identity is None:
-            state.write_identity(Identity(new_fs_id()))
-    except OSError as error:
-        os.close(lock)
-        raise unusable(state.root, error) from error
-    except BaseException:
-        os.close(lock)
-        raise
-    return Prepared(config, fsal, str(ganesha), lock)
+        Supervisor(ready.config, ready.lock, env, ready.fsal, ready.ganesha).run(report)
+    finally:
+        pid_file.unlink(missing_ok=True)
 
 
 def _l2(config: Config) -> tuple[Path, ...]:
@@ -135,59 +205,14 @@ def _clear(directory: Path) -> None:
             Path(folder).rmdir()
 
 
-def up_foreground(
-    config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes], tell: Callable[[Served], None]
-) -> None:
-    """Serves in this process until TERM or INT. Raises StartError when the first start fails."""
-    made = _Made()
-    failed: list[StartError] = []
-
-    def report(result: Served | StartError) -> None:
-        if isinstance(result, StartError):
-            failed.append(result)
-        else:
-            tell(result)
-
-    try:
-        ready = prepare(config, env, new_fs_id, made)
-        state = StateDir(config.state)
-        write_atomically(state.pid_file("supervisor"), f"{os.getpid()}\n".encode(), 0o644)
-        try:
-            Supervisor(config, ready.lock, env, ready.fsal, ready.ganesha).run(report)
-        finally:
-            state.pid_file("supervisor").unlink(missing_ok=True)
-            os.close(ready.lock)
-        if failed:
-            raise failed[0]
-    except StartError as error:
-        undo(config, made, error)
-        raise
-
-
-def up_detached(config: Config, env: Mapping[str, str], new_fs_id: Callable[[], bytes]) -> Served:
-    """Starts the supervisor in a session of its own and returns when the server answers. Raises StartError;
-    nothing runs then.
-    """
-    made = _Made()
-    try:
-        ready = prepare(config, env, new_fs_id, made)
-        try:
-            return _start_supervisor(ready, env)
-        finally:
-            os.close(ready.lock)
-    except StartError as error:
-        undo(config, made, error)
-        raise
-
-
-def _start_supervisor(ready: Prepared, env: Mapping[str, str]) -> Served:
+def _start_supervisor(ready: Prepared, env: Mapping[str, str], module: str) -> Served:
     """Of this process's descriptors the supervisor gets the lock and one end of a pipe, by which it reports
     once.
     """
     state = StateDir(ready.config.state)
     read_end, write_end = os.pipe()
     try:
-        arguments = [python(), "-m", "gateway.supervise", "--state", str(state.root)]
+        arguments = [python(), "-m", module, "--state", str(state.root)]
         arguments += ["--lock-fd", str(ready.lock), "--ready-fd", str(write_end)]
         with (state.logs / "supervisor.out").open("ab") as output:
             process = subprocess.Popen(

@@ -26,6 +26,12 @@ PROBE_TIMEOUT_S: Final = 1.0
 EXPORT_PATIENCE_S: Final = 3.0
 _LOG_TAIL_BYTES: Final = 1 << 18
 _COMPLAINT: Final = re.compile(r"\] (\w+) :([A-Z0-9_ ]+) :(CRIT|MAJ|FATAL|ERROR) ?:(.*)")
+# The traceback of an exception in our FSAL, whose last line comes again with the export it failed; and
+# Ganesha's counting of what follows.
+_REPEATED: Final = re.compile(
+    r"PYGANESHA: (Traceback|  |\w+(\.\w+)*: )|validation errors in block|Errors processing block"
+)
+_NO_EXPORT: Final = re.compile(r"Could not create export|Failed to load FSAL")
 # Complaints of every healthy start: no D-Bus, no Kerberos, no rpcbind for NFS 4.
 _HARMLESS: Final = re.compile(
     r"dbus|krb5|gssd|Cannot acquire credentials|Cannot register NFS V4|keytab|RADOS", re.IGNORECASE
@@ -155,14 +161,20 @@ class NfsServer:
             with ControlClient(self._state.control_socket, PROBE_TIMEOUT_S) as client:
                 client.call("ping")
         except (NotRunningError, ControlError):
-            complaints = self._complaints() if now_s - self._answered_at_s >= EXPORT_PATIENCE_S else []
-            if not complaints:
-                return Standing.STARTING
-            return self._give_up(
-                StartError("the server started without the export", "\n".join(complaints)), now_s
-            )
+            return self._without_file_system(now_s)
         self._serving = True
         return Standing.CAME_UP
+
+    def _without_file_system(self, now_s: float) -> Standing:
+        """NFS answers and the file system does not: either it is not ready yet, or Ganesha went on without
+        it.
+        """
+        complaints = self._complaints()
+        patience_over = now_s - (self._answered_at_s or now_s) >= EXPORT_PATIENCE_S
+        if complaints and (patience_over or _NO_EXPORT.search("\n".join(complaints))):
+            error = self._with_complaints("the server started without the export", complaints)
+            return self._give_up(error, now_s)
+        return Standing.STARTING
 
     def _give_up(self, error: StartError, now_s: float) -> Standing:
         """Ends a server that runs without the file system; it is started again like one that died."""
@@ -183,11 +195,12 @@ class NfsServer:
                 if self._status < 0
                 else f"ended with {self._status}"
             )
-        complaints = self._complaints()
-        return StartError(
-            f"the NFS server {how} while it started" + (f": {complaints[-1]}" if complaints else ""),
-            "\n".join([*complaints[:-1], f"its log: {self._log_file}"]),
-        )
+        return self._with_complaints(f"the NFS server {how} while it started", self._complaints())
+
+    def _with_complaints(self, what: str, complaints: list[str]) -> StartError:
+        """An error that tells the first complaint, from which the others follow, and where to read on."""
+        message = f"{what}: {complaints[0]}" if complaints else what
+        return StartError(message, "\n".join([*complaints[1:4], f"its log: {self._log_file}"]))
 
     def timeout(self) -> StartError:
         """That the start took too long, with what is known of it."""
@@ -220,6 +233,8 @@ def read_complaints(log_file: Path, start: int) -> list[str]:
     found: list[str] = []
     for line in text.splitlines():
         match = _COMPLAINT.search(line)
-        if match and not _HARMLESS.search(line) and match[4].strip() not in found:
-            found.append(match[4].strip())
+        if match is None or _HARMLESS.search(line) or _REPEATED.search(match[4]):
+            continue
+        if (words := match[4].strip()) not in found:
+            found.append(words)
     return found[:6]

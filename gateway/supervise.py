@@ -6,18 +6,18 @@ start went.
 
 import argparse
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway import launch, log, preflight
-from gateway.config import effective
+from gateway.config import Config, effective
 from gateway.errors import StartError
-from gateway.ganesha_conf import caudal_fsal
-from gateway.processes import python
-from gateway.state import StateDir, write_atomically
-from gateway.supervisor import Served, Supervisor
+from gateway.ganesha_conf import Fsal
+from gateway.state import StateDir
+from gateway.supervisor import Served
 
 
-def main() -> None:
+def main(env: Mapping[str, str] = os.environ, fsal_for: Callable[[Config], Fsal] = launch.our_fsal) -> None:
     """Serves a prepared state directory until TERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--state", type=Path, required=True)
@@ -28,23 +28,18 @@ def main() -> None:
     config = effective(state.root)
     log.configure(config.log_level, state.logs / "supervisor.log")
     lock: int = state.lock() if arguments.lock_fd is None else arguments.lock_fd
-    os.set_inheritable(lock, False)
     ready: int | None = arguments.ready_fd
-    if ready is not None:
-        os.set_inheritable(ready, False)
+    for descriptor in (lock, ready):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
 
     def report(result: Served | StartError) -> None:
         if ready is not None:
             os.write(ready, launch.encode_report(result))
             os.close(ready)
 
-    pid_file = state.pid_file("supervisor")
-    write_atomically(pid_file, f"{os.getpid()}\n".encode(), 0o644)
-    fsal = caudal_fsal(config, preflight.find_plugins(), Path(python()))
-    try:
-        Supervisor(config, lock, os.environ, fsal, str(preflight.find_ganesha())).run(report)
-    finally:
-        pid_file.unlink(missing_ok=True)
+    prepared = launch.Prepared(config, fsal_for(config), str(preflight.find_ganesha()), lock)
+    launch.supervise(prepared, env, report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""Garbage collection as the steward does it: it looks for packs to delete and to compact, and proposes them
+to the owner.
+
+The database may lag behind; the owner applies what still holds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gateway.metadata import usage
+from gateway.metadata.database import Database
+from gateway.metadata.usage import Move
+
+log = structlog.get_logger(__name__)
+
+DEAD_PER_ROUND = 1000
+COMPACTED_PER_ROUND = 64
+COMPACTION_BYTES = 64 << 20
+# A pack that is less than a third live costs more to keep than to write again.
+LIVE_FRACTION = 0.34
+MIN_PACK_BYTES = 1 << 20
+
+
+class PackOwner(Protocol):
+    """The process that owns the packs."""
+
+    def packs_dead(self, packs: Sequence[int]) -> None:
+        """Proposes packs that nothing has lived in for the grace time."""
+        ...
+
+    def packs_compact(self, moves: Sequence[Move]) -> None:
+        """Proposes live pieces to be written into new packs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What a round proposed."""
+
+    dead: int
+    moves: int
+
+
+def propose(database: Database, owner: PackOwner, *, grace_s: float, now_s: Callable[[], float]) -> Proposed:
+    """One round. Raises what owner and database raise."""
+    with database.reader() as connection:
+        dead = usage.dead_packs(connection, dead_before_s=int(now_s() - grace_s), limit=DEAD_PER_ROUND)
+        sparse = usage.compaction_candidates(
+            connection, live_fraction=LIVE_FRACTION, min_bytes=MIN_PACK_BYTES, limit=COMPACTED_PER_ROUND
+        )
+        moves = usage.live_extents(connection, sparse, max_bytes=COMPACTION_BYTES) if sparse else []
+    if dead:
+        owner.packs_dead(dead)
+    if moves:
+        owner.packs_compact(moves)
+    if dead or moves:
+        log.info("packs.proposed", dead=len(dead), moves=len(moves))
+    return Proposed(len(dead), len(moves))
