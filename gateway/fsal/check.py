@@ -1,0 +1,128 @@
+"""fsck of a file system, served or not: brings the database up to the journal, then checks it in one snapshot.
+
+It runs in the process of the command, never in the server's: it burns CPU, and there every name operation would wait for
+Python's lock.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway import _core, config
+from gateway.config import Config
+from gateway.data import fsck
+from gateway.data.problems import Problem
+from gateway.errors import CaudalError
+from gateway.metadata import checkpoint
+from gateway.metadata.database import Database, sqlite_url
+from gateway.metadata.rows import encode
+from gateway.objects import core_options
+from gateway.state import StateDir
+
+BATCH_BYTES = 4 << 20
+CATCH_UP_S = 60.0
+NEVER = (1 << 63) - 1
+
+
+class Call(Protocol):
+    """Calls an operation of the running server."""
+
+    def __call__(self, op: str, timeout_s: float | None = 30.0, **fields: object) -> Any: ...
+
+
+def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool) -> dict[str, object]:
+    """Checks a file system that nobody serves; the caller holds its lock. Raises CaudalError, CoreError, MetadataError."""
+    settings = config.effective(root)
+    database = _open(root)
+    try:
+        dirty = _checkpoint_all(database, settings, root)
+        report = _check(database, settings, env, deep=deep, settled=not dirty)
+        if not repair or report.clean:
+            return _fields(report, repaired=0)
+        ops = [op for problem in report.problems for op in problem.repair]
+        with database.writer() as connection:
+            checkpoint.repair(connection, ops)
+        return _fields(_check(database, settings, env, deep=deep, settled=not dirty), repaired=len(ops))
+    finally:
+        database.close()
+
+
+def fsck_served(root: Path, env: Mapping[str, str], call: Call, *, repair: bool, deep: bool) -> dict[str, object]:
+    """Checks a file system that is being served: as of some moment after the call."""
+    settings = config.effective(root)
+    database = _open(root)
+    try:
+        _wait_for_steward(call)
+        report = _check(database, settings, env, deep=deep, settled=False)
+        if not repair or report.clean:
+            return _fields(report, repaired=0)
+        ops = [op for problem in report.problems for op in problem.repair]
+        if ops:
+            call("repair", rows=encode(ops).hex())
+            _wait_for_steward(call)
+        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
+    finally:
+        database.close()
+
+
+def _open(root: Path) -> Database:
+    state = StateDir(root)
+    identity = state.read_identity()
+    if identity is None:
+        raise CaudalError(f"{root} holds no file system", "give the --state of one")
+    return Database(sqlite_url(state.metadata_file), identity.fs_id)
+
+
+def _checkpoint_all(database: Database, settings: Config, root: Path) -> bool:
+    """Brings everything that the journal holds into the database. Returns whether data may be left that no pack holds."""
+    identity = StateDir(root).read_identity()
+    assert identity is not None
+    with database.reader() as connection:
+        reached = checkpoint.checkpoint_lsn(connection)
+    tail = _core.JournalTail([str(path) for path in settings.journal], identity.fs_id, reached + 1)
+    while records := tail.next_batch(NEVER, BATCH_BYTES):
+        with database.writer() as connection:
+            checkpoint.apply(connection, records)
+    return tail.position > 0
+
+
+def _wait_for_steward(call: Call) -> None:
+    """Until the database holds what was durable at the time of the call."""
+    target = int(call("checkpoint_position")["durable_lsn"])
+    deadline_s = time.monotonic() + CATCH_UP_S
+    while int(call("checkpoint_position")["checkpoint_lsn"]) < target:
+        if time.monotonic() > deadline_s:
+            raise CaudalError(
+                f"the database did not catch up with the journal in {CATCH_UP_S:.0f} s", "see steward.log in run/log"
+            )
+        time.sleep(0.05)
+
+
+def _check(
+    database: Database, settings: Config, env: Mapping[str, str], *, deep: bool, settled: bool
+) -> fsck.Report:
+    store = _core.PackStore(settings.store, core_options(settings.store, env))
+    with database.reader() as connection:
+        return fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
+
+
+def _silent(_step: str) -> None:
+    """Nobody watches."""
+
+
+def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
+    def problem(found: Problem) -> str:
+        return found.text + (" (can be repaired)" if found.repair else "")
+
+    return {
+        "clean": report.clean,
+        "inodes": report.inodes,
+        "extents": report.extents,
+        "packs": report.packs,
+        "repaired": repaired,
+        "problems": [problem(found) for found in report.problems],
+    }
+
+
+__all__ = ["Call", "fsck_offline", "fsck_served"]

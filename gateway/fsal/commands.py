@@ -1,0 +1,97 @@
+"""Operations of the control socket that the server process answers: status, flush, cache, checkpoint, garbage collection."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gateway import __version__
+from gateway.control import ControlServer
+from gateway.errors import ControlError
+from gateway.metadata.rows import decode
+
+if TYPE_CHECKING:
+    from gateway.fsal.owner import Owner
+
+
+class Commands:
+    """Handlers bound to one owner."""
+
+    def __init__(self, owner: "Owner") -> None:
+        self._owner = owner
+
+    def register(self, server: ControlServer) -> None:
+        for op, handler in {
+            "status": self.status,
+            "flush": self.flush,
+            "cache_drop": self.cache_drop,
+            "checkpoint_position": self.checkpoint_position,
+            "checkpointed": self.checkpointed,
+            "packs_dead": self.packs_dead,
+            "packs_compact": self.packs_compact,
+            "packs_unnamed": self.packs_unnamed,
+            "repair": self.repair,
+        }.items():
+            server.register(op, handler)
+
+    def status(self, _fields: Mapping[str, Any]) -> dict[str, object]:
+        """Figures of the server process; `caudal status` adds what the supervisor knows."""
+        owner = self._owner
+        stats: dict[str, Any] = dict(owner.core.stats())
+        dirty = owner.core.dirty()
+        counts = owner.counts()
+        stats["journal"] = {**stats["journal"], "oldest_unflushed_s": dirty.oldest_age_s}
+        return {
+            **stats,
+            "version": __version__,
+            "pid": os.getpid(),
+            "epoch": owner.epoch,
+            "fs_id": owner.fs_id.hex(),
+            "durable_lsn": owner.core.durable_lsn,
+            "checkpoint_lsn": owner.namespace.checkpoint_lsn,
+            "flush": {
+                "dirty_bytes": dirty.bytes,
+                "dirty_inodes": dirty.inodes,
+                "lag_s": dirty.oldest_age_s,
+                "error": owner.flusher.last_error,
+            },
+            "namespace": {"inodes": counts.inodes, "bytes": counts.bytes},
+        }
+
+    def flush(self, fields: Mapping[str, Any]) -> dict[str, object]:
+        """Everything acknowledged before the call is in the store when this returns (with wait)."""
+        timeout_s = fields.get("timeout_s")
+        if fields.get("wait", True) and not self._owner.flusher.wait_until_flushed(timeout_s):
+            reason = self._owner.flusher.last_error or "the object store has not taken all of it yet"
+            raise ControlError("not_flushed", f"not flushed in time: {reason}", "everything stays in the journal")
+        return {"dirty_bytes": self._owner.core.dirty().bytes}
+
+    def cache_drop(self, fields: Mapping[str, Any]) -> None:
+        """Empties L1, L2, or both where neither is named."""
+        l1, l2 = bool(fields.get("l1")), bool(fields.get("l2"))
+        self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
+
+    def checkpoint_position(self, _fields: Mapping[str, Any]) -> dict[str, int]:
+        return {"durable_lsn": self._owner.core.durable_lsn, "checkpoint_lsn": self._owner.namespace.checkpoint_lsn}
+
+    def checkpointed(self, fields: Mapping[str, Any]) -> dict[str, int]:
+        """The database holds every row up to `lsn`, durably: the overlay forgets them, the journal is trimmed."""
+        lsn = int(fields["lsn"])
+        if lsn > self._owner.core.durable_lsn:
+            raise ValueError(f"LSN {lsn} is above the durable {self._owner.core.durable_lsn}")
+        self._owner.namespace.checkpointed(lsn)
+        return {"trimmed_bytes": self._owner.core.trim(lsn)}
+
+    def packs_dead(self, fields: Mapping[str, Any]) -> dict[str, int]:
+        return {"deleted": self._owner.collector.delete_dead([int(pack) for pack in fields["packs"]]).deleted}
+
+    def packs_compact(self, fields: Mapping[str, Any]) -> dict[str, int]:
+        """`moves`: lists of inode, offset, length, pack, pack offset."""
+        moves = [(int(m[0]), int(m[1]), int(m[2]), int(m[3]), int(m[4])) for m in fields["moves"]]
+        return {"moved_pieces": self._owner.collector.compact(moves).moved_pieces}
+
+    def packs_unnamed(self, _fields: Mapping[str, Any]) -> dict[str, int]:
+        return {"deleted": self._owner.collector.delete_unnamed().deleted}
+
+    def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
+        """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""
+        return {"lsn": self._owner.namespace.repair(decode(bytes.fromhex(fields["rows"])))}

@@ -1,0 +1,159 @@
+"""The owner of a file system: builds its parts, recovers, serves, and takes them down in order.
+
+This is the one place of the server process where concrete parts are put together; everything else takes what it is given.
+Order at the start: epoch, database, core, replay, journal opened, flush, control socket. A failure anywhere closes what was
+opened before it, and nothing was acknowledged yet.
+"""
+
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, Self, cast
+
+import structlog
+
+from gateway._core import Core
+from gateway.config import Config
+from gateway.control import ControlServer
+from gateway.data.collector import Collector
+from gateway.data.flusher import Flusher, FlushSettings
+from gateway.fsal.commands import Commands
+from gateway.fsal.space import Space
+from gateway.metadata.attributes import Counts
+from gateway.metadata.checkpoint import checkpoint_lsn
+from gateway.metadata.clock import SystemClock
+from gateway.metadata.database import Database, sqlite_url
+from gateway.metadata.namespace import Namespace
+from gateway.objects import core_options, open_root_store
+from gateway.objects.epoch import begin
+from gateway.state import StateDir
+
+log = structlog.get_logger(__name__)
+
+FLUSH_HIGH_FRACTION = 0.5
+ORPHAN_GRACE_FACTOR = 1.5
+
+
+class Owner:
+    """Everything of one file system in the process that owns it. open() returns one that serves."""
+
+    def __init__(self, config: Config, fs_id: bytes, epoch: int) -> None:
+        self.config = config
+        self.fs_id = fs_id
+        self.epoch = epoch
+        self._stack = ExitStack()
+
+    @classmethod
+    def open(cls, config: Config, env: Mapping[str, str]) -> Self:
+        """Takes the epoch, recovers and starts serving. Raises StartError, CoreError, MetadataError."""
+        state = StateDir(config.state)
+        roots = open_root_store(config.store, env)
+        try:
+            fs_id, epoch = begin(state, roots, secrets.token_hex(16))
+        finally:
+            roots.close()
+        owner = cls(config, fs_id, epoch)
+        try:
+            owner._build(state, env)
+        except BaseException:
+            owner.close()
+            raise
+        return owner
+
+    def _build(self, state: StateDir, env: Mapping[str, str]) -> None:
+        config = self.config
+        self.database = Database(sqlite_url(state.metadata_file), self.fs_id)
+        self._stack.callback(self.database.close)
+        self.core = Core(
+            fs_id=self.fs_id,
+            epoch=self.epoch,
+            journal=[str(path) for path in config.journal],
+            store_url=config.store,
+            store_options=core_options(config.store, env),
+            l1_bytes=config.l1_bytes,
+            l2_dir=str(config.l2_dir) if config.l2_bytes else None,
+            l2_bytes=config.l2_bytes,
+            segment_bytes=config.segment_bytes,
+            journal_limit_bytes=config.journal_limit_bytes,
+            dirty_memory_bytes=config.dirty_memory_bytes,
+            max_inodes=config.max_inodes,
+            readahead_bytes=config.readahead_bytes,
+            pack_bytes=config.pack_bytes,
+            io_threads=max(2, os.cpu_count() or 2),
+        )
+        self._stack.callback(self.core.close)
+        self.namespace = Namespace(self.core, self.database, clock=SystemClock(), epoch=self.epoch)
+        self._recover()
+        self.core.start()
+        self.namespace.ensure_root()
+        self.flusher = Flusher(
+            self.core,
+            self.namespace,
+            FlushSettings(age_s=config.flush_age_s, high_bytes=int(config.dirty_memory_bytes * FLUSH_HIGH_FRACTION)),
+            journal_fill=self._journal_fill,
+            random=random.Random(),
+        )
+        self.flusher.start()
+        self._stack.callback(self.flusher.stop)
+        self.collector = Collector(
+            self.core,
+            self.namespace,
+            epoch=self.epoch,
+            unnamed_grace_s=config.gc_grace_s,
+            now_s=time.time,
+        )
+        self.space = Space(config.store)
+        self.control = ControlServer(state.control_socket)
+        Commands(self).register(self.control)
+        self.control.start()
+        self._stack.callback(self.control.close)
+
+    def _recover(self) -> None:
+        """Brings back what the journal holds: rows above the checkpoint, and whatever was not flushed."""
+        started = time.monotonic()
+        with self.database.reader() as connection:
+            checkpoint = checkpoint_lsn(connection)
+        report = self.core.replay(
+            from_lsn=0,
+            on_rows=self.namespace.apply_replayed,
+            load=self.namespace.load_for_replay,
+        )
+        log.info(
+            "recovered",
+            records=report.records,
+            bytes=report.bytes,
+            checkpoint_lsn=checkpoint,
+            last_lsn=report.last_lsn,
+            torn_tail=report.torn_tail,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _journal_fill(self) -> float:
+        journal = cast("dict[str, Any]", self.core.stats()["journal"])
+        return float(journal["bytes"]) / self.config.journal_limit_bytes
+
+    def ready(self) -> None:
+        """Clients may come: once they had the time to claim again what they held open, nameless files can go."""
+        timer = threading.Timer(self.config.grace_s * ORPHAN_GRACE_FACTOR, self._drop_orphans)
+        timer.daemon = True
+        timer.start()
+        self._stack.callback(timer.cancel)
+
+    def _drop_orphans(self) -> None:
+        try:
+            dropped = self.namespace.drop_orphans(self._reopened())
+        except Exception:
+            log.exception("unlinked files of before the start could not be dropped; the next start tries again")
+        else:
+            log.info("dropped files that were unlinked while open before the start", files=dropped)
+
+    def counts(self) -> Counts:
+        return self.namespace.statfs()
+
+    def close(self) -> None:
+        """Stops in the reverse order of the start. What is not flushed stays in the journal."""
+        self._stack.close()
