@@ -32,7 +32,7 @@ class CaudalFsal(Fsal):
         fsid: tuple[int, int],
         io_capsule: object,
         fs_info: Callable[[], FsInfo],
-        on_ready: Callable[[], None],
+        on_ready: Callable[[Callable[[int], bool]], None],
         on_close: Callable[[], None],
     ) -> None:
         self.fsid = fsid
@@ -45,7 +45,10 @@ class CaudalFsal(Fsal):
     # Life
 
     def ready(self) -> None:
-        self._on_ready()
+        upcalls = self.upcalls
+        if upcalls is None:
+            raise RuntimeError("ready() comes after the up-calls are set")
+        self._on_ready(upcalls.orphaned)
 
     def close(self) -> None:
         self._on_close()

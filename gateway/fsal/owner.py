@@ -10,7 +10,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Self, cast
 
@@ -136,20 +136,23 @@ class Owner:
         journal = cast("dict[str, Any]", self.core.stats()["journal"])
         return float(journal["bytes"]) / self.config.journal_limit_bytes
 
-    def ready(self) -> None:
-        """Clients may come: once they had the time to claim again what they held open, nameless files can go."""
-        timer = threading.Timer(self.config.grace_s * ORPHAN_GRACE_FACTOR, self._drop_orphans)
+    def ready(self, is_open: Callable[[int], bool]) -> None:
+        """Clients may come. Once they had the time to claim again what they held open, nameless files can go.
+
+        is_open: whether a client has an inode open; if so, its last close will be told.
+        """
+        timer = threading.Timer(self.config.grace_s * ORPHAN_GRACE_FACTOR, self._drop_orphans, (is_open,))
         timer.daemon = True
         timer.start()
         self._stack.callback(timer.cancel)
 
-    def _drop_orphans(self) -> None:
+    def _drop_orphans(self, is_open: Callable[[int], bool]) -> None:
         try:
-            dropped = self.namespace.drop_orphans(self._reopened())
+            for inode in self.namespace.orphans():
+                if not is_open(inode):
+                    self.namespace.released(inode)
         except Exception:
-            log.exception("unlinked files of before the start could not be dropped; the next start tries again")
-        else:
-            log.info("dropped files that were unlinked while open before the start", files=dropped)
+            log.exception("files unlinked before the start could not be dropped; the next start tries again")
 
     def counts(self) -> Counts:
         return self.namespace.statfs()

@@ -26,6 +26,11 @@ class UpcallsLike(Protocol):
         """
         ...
 
+    def orphaned(self, inode: int) -> bool:
+        """Tells of an inode without a name that an earlier run left. True: a client has it open, and :meth:`Fsal.released` will
+        be called at its last close; False: nobody has."""
+        ...
+
 
 class ReadRequestLike(Protocol):
     """A read to be answered later; see :meth:`Fsal.read_async`."""

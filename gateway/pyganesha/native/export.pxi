@@ -20,6 +20,16 @@ cdef class Upcalls:
         return status == ERR_FSAL_NO_ERROR
 
 
+    def orphaned(self, uint64_t inode):
+        """Tells that an inode has no name any more, learnt beside NFS: left over by an earlier run, say.
+
+        True: a client has it open, and ``Fsal.released`` is called at its last close. False: nobody has.
+        """
+        if self.x == NULL:
+            raise RuntimeError("the export has been closed")
+        return bool(pyg_export_mark_orphan(self.x, inode))
+
+
 cdef object _make_fs(pyg_export *x):
     """Imports the factory and calls it with the options."""
     factory = x.factory.decode()

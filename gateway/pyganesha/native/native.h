@@ -186,6 +186,7 @@ fsal_status_t pyg_may_access(struct pyg_export *x, struct pyg_object *o, struct 
 void pyg_io_complete(struct pyg_io_call *call, int status, size_t amount, bool flag);
 int pyg_invalidate(struct pyg_export *x, uint64_t inode, uint64_t generation);
 bool pyg_in_operation(void);
+bool pyg_export_mark_orphan(struct pyg_export *x, uint64_t inode); /* for Python's side, which does not know the table */
 
 /* --- Python's side (*.pxi) ------------------------------------------------------------------------------------------ */
 

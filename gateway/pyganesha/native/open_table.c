@@ -153,6 +153,11 @@ bool pyg_opens_mark_orphan(struct pyg_open_table *t, uint64_t inode)
 	return o != NULL;
 }
 
+bool pyg_export_mark_orphan(struct pyg_export *x, uint64_t inode)
+{
+	return pyg_opens_mark_orphan(&x->opens, inode);
+}
+
 struct fsal_fd *pyg_fd_of(struct state_t *state)
 {
 	return (struct fsal_fd *)(state + 1); /* alloc_state left the room */
