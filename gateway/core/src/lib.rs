@@ -1,1 +1,24 @@
+//! The native core of a Caudal file system: live inodes over extents in packs, dirty data in a journal.
+//!
+//! Python decides, this moves bytes. A read that hits memory, a write and the attributes of a live inode take neither the
+//! GIL nor any lock for longer than a few microseconds; everything that waits does so without the GIL.
 
+pub mod attributes;
+pub mod buffers;
+pub mod clock;
+pub mod commit;
+pub mod completion;
+pub mod engine;
+pub mod errors;
+pub mod flush;
+pub mod inode;
+pub mod journaled;
+pub mod packs;
+mod py;
+pub mod read;
+pub mod replay;
+pub mod spill;
+pub mod stats;
+pub mod vtable;
+pub mod waiting;
+pub mod write;

@@ -1,0 +1,297 @@
+//! The engine: one file system's journal, live inodes, blocks and store, wired together.
+//!
+//! Order of locks: a table shard, then an inode's state, then the dirty index. A shard's lock is not held while waiting for
+//! a state's, except by eviction, which only tries. No lock is held across I/O.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use caudal_base::number;
+use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
+use caudal_journal::{Journal, JournalConfig};
+use parking_lot::{Mutex, RwLockWriteGuard};
+use tokio::runtime::Runtime;
+
+use crate::attributes::{Attributes, Names};
+use crate::clock::Clock;
+use crate::errors::{CoreError, Result};
+use crate::inode::extents::{Extent, ExtentMap};
+use crate::inode::index::{DirtyIndex, Since};
+use crate::inode::live::Live;
+use crate::inode::state::State;
+use crate::inode::table::Table;
+use crate::stats::IoStats;
+
+/// Everything that a core is told when it is built.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub fs_id: [u8; 16],
+    pub epoch: u64,
+    pub journal: Vec<PathBuf>,
+    pub segment_bytes: u64,
+    pub journal_limit_bytes: u64,
+    pub wait_slots: usize,
+    pub l1_bytes: u64,
+    pub l2_dir: Option<PathBuf>,
+    pub l2_bytes: u64,
+    pub readahead_bytes: u64,
+    pub dirty_memory_bytes: u64,
+    pub max_inodes: usize,
+    pub pack_bytes: u64,
+    pub io_threads: usize,
+}
+
+/// A flush whose row transaction a checkpoint may not have seen: the journal keeps what it replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingFlush {
+    pub commit_lsn: u64,
+    pub first_lsn: u64,
+}
+
+pub struct Engine {
+    pub config: Config,
+    pub clock: Arc<dyn Clock>,
+    pub table: Table,
+    pub index: DirtyIndex,
+    pub blocks: Arc<Blocks>,
+    pub store: Arc<dyn Store>,
+    pub io: IoStats,
+    pub pending_flushes: Mutex<Vec<PendingFlush>>,
+    pub spilling: AtomicBool,
+    journal: OnceLock<Arc<Journal>>,
+    closed: AtomicBool,
+    packs: AtomicU64,
+    runtime: Mutex<Option<Runtime>>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Engine {
+    /// Opens the caches over a store that was opened already. The journal comes with [`Self::start`].
+    pub fn open(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        if config.epoch == 0 || config.epoch > number::MAX_EPOCH {
+            return Err(CoreError::Invalid(format!(
+                "epoch {} is out of range",
+                config.epoch
+            )));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.io_threads.max(1))
+            .thread_name("caudal-io")
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let blocks_config = BlocksConfig {
+            l1_bytes: config.l1_bytes,
+            l2_dir: config.l2_dir.clone(),
+            l2_bytes: config.l2_bytes,
+            readahead_bytes: config.readahead_bytes,
+        };
+        let blocks = runtime.block_on(Blocks::open(handle.clone(), store.clone(), blocks_config))?;
+        let packs = AtomicU64::new(number::first_of(config.epoch) + 1);
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            table: Table::default(),
+            index: DirtyIndex::default(),
+            blocks,
+            store,
+            io: IoStats::default(),
+            pending_flushes: Mutex::default(),
+            spilling: AtomicBool::new(false),
+            journal: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            packs,
+            runtime: Mutex::new(Some(runtime)),
+            handle,
+        }))
+    }
+
+    /// Begins a new journal segment in this epoch, after what was replayed.
+    pub fn start(&self, last_lsn_replayed: u64) -> Result<()> {
+        let config = JournalConfig {
+            mirrors: self.config.journal.clone(),
+            fs_id: self.config.fs_id,
+            epoch: self.config.epoch,
+            segment_bytes: self.config.segment_bytes,
+            limit_bytes: self.config.journal_limit_bytes,
+            wait_slots: self.config.wait_slots,
+        };
+        let journal = Journal::open(config, last_lsn_replayed)?;
+        self.journal
+            .set(journal)
+            .map_err(|_| CoreError::Misuse("the core was started already"))
+    }
+
+    /// Commits the journal and stops the threads. Reads that are under way end first or fail.
+    pub fn close(&self) {
+        if self.closed.swap(true, Relaxed) {
+            return;
+        }
+        if let Some(journal) = self.journal.get() {
+            journal.close();
+        }
+        let Some(runtime) = self.runtime.lock().take() else {
+            return;
+        };
+        runtime.block_on(self.blocks.close());
+        runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    }
+
+    #[inline]
+    pub fn journal(&self) -> Result<&Arc<Journal>> {
+        if self.closed.load(Relaxed) {
+            return Err(CoreError::Misuse("the core is closed"));
+        }
+        self.journal
+            .get()
+            .ok_or(CoreError::Misuse("the core was not started"))
+    }
+
+    pub fn check_open(&self) -> Result<()> {
+        if self.closed.load(Relaxed) {
+            Err(CoreError::Misuse("the core is closed"))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub const fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+
+    /// Runs a future of the store or the cache to its end; not from a thread of the runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
+        self.check_open()?;
+        Ok(self.handle.block_on(future))
+    }
+
+    pub fn next_pack(&self) -> u64 {
+        self.packs.fetch_add(1, Relaxed)
+    }
+
+    /// Finds a resident inode; `generation` None asks for whichever it is.
+    #[inline]
+    pub fn live(&self, inode: u64, generation: Option<u64>) -> Result<Arc<Live>> {
+        let live = self.table.get(inode).ok_or(CoreError::NotResident(inode))?;
+        if generation.is_some_and(|generation| generation != live.generation) {
+            return Err(CoreError::Stale(inode));
+        }
+        live.touch();
+        Ok(live)
+    }
+
+    /// Makes an inode resident unless it is, and makes room in the table.
+    pub fn activate(&self, attributes: Attributes, extents: impl IntoIterator<Item = Extent>) -> Result<()> {
+        let inode = attributes.inode;
+        if self.table.get(inode).is_some() {
+            return Ok(());
+        }
+        let extents = ExtentMap::from_rows(extents).map_err(|e| CoreError::Invalid(e.to_string()))?;
+        let last_lsn = self.journal.get().map_or(0, |journal| journal.last_lsn());
+        let readahead = Readahead::new(self.config.readahead_bytes);
+        self.table.add(
+            || Live::new(State::new(attributes, extents, last_lsn), readahead),
+            inode,
+        );
+        self.table.evict(self.config.max_inodes);
+        Ok(())
+    }
+
+    pub fn attributes(&self, inode: u64) -> Option<Attributes> {
+        let live = self.table.get(inode)?;
+        let state = live.state.read();
+        (!state.gone).then_some(state.attributes)
+    }
+
+    /// False: the inode is not resident.
+    pub fn update_names(&self, inode: u64, names: &Names) -> bool {
+        let Some(live) = self.table.get(inode) else {
+            return false;
+        };
+        let mut state = live.state.write();
+        if !state.gone {
+            state.set_names(names);
+        }
+        !state.gone
+    }
+
+    /// Drops a deleted inode with everything that is not flushed.
+    pub fn forget(&self, inode: u64) {
+        let Some(live) = self.table.remove(inode) else {
+            return;
+        };
+        let mut state = live.state.write();
+        state.gone = true;
+        self.index.move_inode(inode, state.since.take(), None);
+        self.index.resized(state.sizes(), (0, 0));
+        state.dirty = Default::default();
+        state.extents = Default::default();
+    }
+
+    pub fn extents(&self, inode: u64) -> Option<Vec<Extent>> {
+        let live = self.table.get(inode)?;
+        let state = live.state.read();
+        (!state.gone).then(|| state.extents.iter().collect())
+    }
+
+    /// Enters an inode into the dirty index before its first change is appended, so that no trim passes the record.
+    pub fn mark_dirty(&self, inode: u64, state: &mut State, lower_lsn: u64) {
+        if state.since.is_none() {
+            let since = Some(Since {
+                lsn: lower_lsn,
+                monotonic_ns: self.clock.monotonic_ns(),
+            });
+            self.index.move_inode(inode, None, since);
+            state.since = since;
+        }
+    }
+
+    /// Takes an inode out of the dirty index again when the change that it was entered for failed.
+    pub fn unmark_if_clean(&self, inode: u64, state: &mut State) {
+        if state.is_clean() && !state.flushing {
+            self.index.move_inode(inode, state.since.take(), None);
+        }
+    }
+
+    /// Changes a state and keeps the totals right.
+    pub fn change<T>(&self, state: &mut RwLockWriteGuard<'_, State>, f: impl FnOnce(&mut State) -> T) -> T {
+        let before = state.sizes();
+        let result = f(state);
+        self.index.resized(before, state.sizes());
+        result
+    }
+
+    /// LSN below which every record of live inodes is flushed, and every flush is in a checkpoint at `checkpoint_lsn`.
+    ///
+    /// The index is read before the flushes: a flush that ends in between adds itself there before it leaves the index.
+    pub fn trim_floor(&self, checkpoint_lsn: u64) -> u64 {
+        let mut floor = checkpoint_lsn + 1;
+        if let Some(since) = self.index.oldest() {
+            floor = floor.min(since.lsn);
+        }
+        let mut pending = self.pending_flushes.lock();
+        pending.retain(|flush| flush.commit_lsn > checkpoint_lsn);
+        pending
+            .iter()
+            .fold(floor, |floor, flush| floor.min(flush.first_lsn))
+    }
+
+    pub fn trim(&self, checkpoint_lsn: u64) -> Result<u64> {
+        let journal = self.journal()?;
+        let floor = self.trim_floor(checkpoint_lsn.min(journal.durable_lsn()));
+        journal.trim(floor).map_err(|e| CoreError::Journal(e.to_string()))
+    }
+
+    /// Starts a thread that lets go of dirty bytes in memory when they are above their limit.
+    pub fn relieve_memory(self: &Arc<Self>) {
+        if self.index.memory_bytes() <= self.config.dirty_memory_bytes || self.spilling.swap(true, Relaxed) {
+            return;
+        }
+        let engine = self.clone();
+        self.handle.spawn_blocking(move || {
+            crate::spill::run(&engine);
+            engine.spilling.store(false, Relaxed);
+        });
+    }
+}

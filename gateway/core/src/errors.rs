@@ -1,0 +1,71 @@
+//! What can go wrong, named by what the caller must do, and its one mapping to errno and one to Python.
+
+use std::io;
+
+use caudal_blocks::BlockError;
+use caudal_journal::JournalError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum CoreError {
+    /// Activate the inode and try again.
+    #[error("inode {0} is not resident")]
+    NotResident(u64),
+    /// The handle is of an older inode.
+    #[error("inode {0} has another generation")]
+    Stale(u64),
+    #[error("the file would pass the largest size")]
+    TooLarge,
+    /// Nothing was changed; try again.
+    #[error("{0}")]
+    Busy(&'static str),
+    #[error("object store: {0}")]
+    Store(String),
+    #[error("journal: {0}")]
+    Journal(String),
+    #[error("{0}")]
+    Corrupt(String),
+    /// The caller's mistake: before start, after close, twice.
+    #[error("{0}")]
+    Misuse(&'static str),
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+pub type Result<T> = std::result::Result<T, CoreError>;
+
+impl CoreError {
+    /// The errno that a C caller sees, positive.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Stale(_) => libc::ESTALE,
+            Self::TooLarge => libc::EFBIG,
+            Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
+            Self::Invalid(_) => libc::EINVAL,
+            Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
+        }
+    }
+}
+
+impl From<JournalError> for CoreError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            JournalError::TooLarge { .. } => Self::Invalid(error.to_string()),
+            _ => Self::Journal(error.to_string()),
+        }
+    }
+}
+
+impl From<BlockError> for CoreError {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            _ => Self::Store(error.to_string()),
+        }
+    }
+}

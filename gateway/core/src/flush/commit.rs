@@ -1,0 +1,76 @@
+//! The end of a batch.
+
+use caudal_base::failpoint;
+use caudal_blocks::BlockKey;
+
+use super::{Batch, BatchInode, Stage};
+use crate::engine::{Engine, PendingFlush};
+use crate::errors::{CoreError, Result};
+
+impl Batch {
+    /// Swaps what was taken for extents. The row transaction `lsn` that names the packs was appended; after a crash from here on
+    /// recovery sees the batch if that record was durable, and else the data as they were, from the journal.
+    pub fn commit(&mut self, lsn: u64) -> Result<()> {
+        if self.stage != Stage::Written {
+            return Err(CoreError::Misuse("the batch was not written, or has ended"));
+        }
+        failpoint::hit("flush.before_commit")?;
+        self.stage = Stage::Ended;
+        for pack in &mut self.packs {
+            for (block, bytes) in (0..).zip(pack.blocks.drain(..)) {
+                self.engine
+                    .blocks
+                    .insert(BlockKey { pack: pack.id, block }, bytes);
+            }
+        }
+        if self.first_lsn != u64::MAX {
+            // Before any inode leaves the dirty index: see Engine::trim_floor.
+            let pending = PendingFlush {
+                commit_lsn: lsn,
+                first_lsn: self.first_lsn,
+            };
+            self.engine.pending_flushes.lock().push(pending);
+        }
+        for inode in &self.inodes {
+            commit_inode(&self.engine, inode, self.relocation, lsn);
+        }
+        failpoint::hit("flush.after_commit")?;
+        Ok(())
+    }
+
+    /// Gives everything back.
+    pub fn abort(&mut self) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        self.stage = Stage::Ended;
+        for inode in &self.inodes {
+            inode.live.state.write().flushing = false;
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+fn commit_inode(engine: &Engine, inode: &BatchInode, relocation: bool, lsn: u64) {
+    let mut state = inode.live.state.write();
+    if state.gone {
+        return;
+    }
+    // A COMMIT of what this flush took out of the dirty map waits for the rows that now stand for it.
+    state.last_lsn = state.last_lsn.max(lsn);
+    if relocation {
+        state.commit_relocation(&inode.splices);
+        return;
+    }
+    engine.change(&mut state, |state| {
+        state.commit_flush(&inode.taken, &inode.splices)
+    });
+    let after = state.since_after(&inode.taken);
+    let before = std::mem::replace(&mut state.since, after);
+    engine.index.move_inode(inode.live.inode, before, after);
+}

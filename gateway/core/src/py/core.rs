@@ -1,0 +1,395 @@
+//! `Core`: each method says what to do with the GIL and hands the work to the engine.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyDict};
+
+use super::batch::FlushBatch;
+use super::convert::{ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from};
+use super::types::{build, types};
+use super::{replay, reservation, stats};
+use crate::attributes::Names;
+use crate::clock::SystemClock;
+use crate::engine::{Config, Engine};
+use crate::errors::{CoreError, Result};
+use crate::flush::take::TakeHow;
+use crate::inode::payload::{AttrChange, HoleChange, KIND_ROWS};
+use crate::vtable::{NAME, OwnedIo};
+use crate::write::WriteHow;
+
+/// How far a core has come: replayed up to an LSN, then started.
+enum Phase {
+    New,
+    Replayed(u64),
+    Started,
+}
+
+#[pyclass(module = "gateway._core", frozen)]
+pub struct Core {
+    engine: Arc<Engine>,
+    phase: Mutex<Phase>,
+}
+
+impl Drop for Core {
+    /// A core that nobody closed ends like a killed process as far as its caller can tell, but without leaving threads.
+    fn drop(&mut self) {
+        let engine = self.engine.clone();
+        Python::attach(|py| py.detach(|| engine.close()));
+    }
+}
+
+#[pymethods]
+impl Core {
+    #[new]
+    #[pyo3(signature = (*, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
+        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
+    fn new(
+        py: Python<'_>,
+        fs_id: &[u8],
+        epoch: u64,
+        journal: Vec<PathBuf>,
+        store_url: &str,
+        store_options: HashMap<String, String>,
+        l1_bytes: u64,
+        l2_dir: Option<PathBuf>,
+        l2_bytes: u64,
+        segment_bytes: u64,
+        journal_limit_bytes: u64,
+        dirty_memory_bytes: u64,
+        max_inodes: usize,
+        readahead_bytes: u64,
+        pack_bytes: u64,
+        io_threads: usize,
+        wait_slots: usize,
+    ) -> PyResult<Self> {
+        let config = Config {
+            fs_id: fs_id_from(fs_id)?,
+            epoch,
+            journal,
+            segment_bytes,
+            journal_limit_bytes,
+            wait_slots,
+            l1_bytes,
+            l2_dir,
+            l2_bytes,
+            readahead_bytes,
+            dirty_memory_bytes,
+            max_inodes,
+            pack_bytes,
+            io_threads,
+        };
+        let engine = py.detach(|| -> Result<_> {
+            let store = caudal_blocks::open_store(store_url, &store_options)?;
+            Engine::open(config, store, Arc::new(SystemClock))
+        })?;
+        Ok(Self {
+            engine,
+            phase: Mutex::new(Phase::New),
+        })
+    }
+
+    #[pyo3(signature = (*, from_lsn, on_rows, load))]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        from_lsn: u64,
+        on_rows: Bound<'py, PyAny>,
+        load: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if !matches!(*self.phase.lock(), Phase::New) {
+            return Err(CoreError::Misuse("the journal was replayed already").into());
+        }
+        let report = replay::run(&self.engine, from_lsn, on_rows, load)?;
+        *self.phase.lock() = Phase::Replayed(report.last_lsn);
+        build(
+            py,
+            &types(py)?.replay_report,
+            (
+                report.first_lsn,
+                report.last_lsn,
+                report.records,
+                report.bytes,
+                report.rows,
+                report.skipped,
+                report.torn_tail,
+                report.preceding_lsn,
+            ),
+        )
+    }
+
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| -> Result<()> {
+            let mut phase = self.phase.lock();
+            let Phase::Replayed(last_lsn) = *phase else {
+                return Err(CoreError::Misuse("start comes once, after replay"));
+            };
+            self.engine.start(last_lsn)?;
+            *phase = Phase::Started;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.engine.close());
+    }
+
+    #[getter]
+    fn durable_lsn(&self) -> PyResult<u64> {
+        Ok(self.engine.journal()?.durable_lsn())
+    }
+
+    #[getter]
+    fn last_lsn(&self) -> PyResult<u64> {
+        Ok(self.engine.journal()?.last_lsn())
+    }
+
+    fn reserve(&self, bytes: u64) -> PyResult<()> {
+        Ok(reservation::reserve(&self.engine, bytes)?)
+    }
+
+    fn release(&self) {
+        reservation::release(&self.engine);
+    }
+
+    fn append_rows(&self, py: Python<'_>, payload: &[u8]) -> PyResult<u64> {
+        let lsn = py.detach(|| -> Result<u64> {
+            let journal = self.engine.journal()?;
+            Ok(journal
+                .append(KIND_ROWS, &[], Bytes::copy_from_slice(payload))?
+                .lsn)
+        })?;
+        reservation::appended(&self.engine);
+        Ok(lsn)
+    }
+
+    fn wait_durable(&self, py: Python<'_>, lsn: u64) -> PyResult<()> {
+        let result = py.detach(|| -> Result<()> { Ok(self.engine.journal()?.wait_durable(lsn)?) });
+        reservation::release(&self.engine);
+        Ok(result?)
+    }
+
+    fn activate(&self, attributes: &Bound<'_, PyAny>, extents: Vec<ExtentTuple>) -> PyResult<()> {
+        let attributes = attributes_from(attributes)?;
+        Ok(self
+            .engine
+            .activate(attributes, extents.into_iter().map(extent_from))?)
+    }
+
+    fn attributes<'py>(&self, py: Python<'py>, inode: u64) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.engine
+            .attributes(inode)
+            .map(|attributes| attributes_to(py, &attributes))
+            .transpose()
+    }
+
+    #[pyo3(signature = (inode, *, mode, uid, gid, nlink, ctime_ns, lsn))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn update_names(
+        &self,
+        inode: u64,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        nlink: u32,
+        ctime_ns: i64,
+        lsn: u64,
+    ) -> bool {
+        self.engine.update_names(
+            inode,
+            &Names {
+                mode,
+                uid,
+                gid,
+                nlink,
+                ctime_ns,
+                lsn,
+            },
+        )
+    }
+
+    #[pyo3(signature = (inode, *, size = None, atime_ns = None, mtime_ns = None, ctime_ns))]
+    fn set_data_attributes(
+        &self,
+        py: Python<'_>,
+        inode: u64,
+        size: Option<u64>,
+        atime_ns: Option<i64>,
+        mtime_ns: Option<i64>,
+        ctime_ns: i64,
+    ) -> PyResult<Option<u64>> {
+        let change = AttrChange {
+            inode,
+            size,
+            atime_ns,
+            mtime_ns,
+            ctime_ns: Some(ctime_ns),
+        };
+        let result = py.detach(|| {
+            self.engine
+                .append_attributes(&*self.engine.live(inode, None)?, &change)
+        });
+        resident(result)
+    }
+
+    fn punch(
+        &self,
+        py: Python<'_>,
+        inode: u64,
+        offset: u64,
+        length: u64,
+        time_ns: i64,
+    ) -> PyResult<Option<u64>> {
+        let change = HoleChange {
+            inode,
+            offset,
+            len: length,
+            time_ns,
+        };
+        let result = py.detach(|| self.engine.append_hole(&*self.engine.live(inode, None)?, &change));
+        resident(result)
+    }
+
+    fn forget(&self, py: Python<'_>, inode: u64) {
+        py.detach(|| self.engine.forget(inode));
+    }
+
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        inode: u64,
+        offset: u64,
+        length: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let data = py.detach(|| self.engine.read_blocking(inode, offset, length))?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    #[pyo3(signature = (inode, offset, data, *, stable = false, uid = 0))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        inode: u64,
+        offset: u64,
+        data: &[u8],
+        stable: bool,
+        uid: u32,
+    ) -> PyResult<u64> {
+        let how = WriteHow { stable, uid };
+        Ok(py.detach(|| self.engine.write_blocking(inode, offset, data, how))?)
+    }
+
+    fn commit(&self, py: Python<'_>, inode: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.engine.commit(inode, None))?)
+    }
+
+    fn extents(&self, inode: u64) -> Option<Vec<ExtentTuple>> {
+        Some(self.engine.extents(inode)?.iter().map(extent_to).collect())
+    }
+
+    #[pyo3(signature = (*, inodes, dirty_before_ns, upto_lsn, max_bytes))]
+    fn flush_take(
+        &self,
+        py: Python<'_>,
+        inodes: Option<Vec<u64>>,
+        dirty_before_ns: Option<i64>,
+        upto_lsn: Option<u64>,
+        max_bytes: u64,
+    ) -> PyResult<Option<FlushBatch>> {
+        let how = TakeHow {
+            inodes,
+            dirty_before_ns,
+            upto_lsn,
+            max_bytes,
+        };
+        Ok(py.detach(|| self.engine.flush_take(&how))?.map(FlushBatch::new))
+    }
+
+    fn relocate(
+        &self,
+        py: Python<'_>,
+        moves: Vec<(u64, u64, u64, u64, u64)>,
+        max_bytes: u64,
+    ) -> PyResult<Option<FlushBatch>> {
+        let moves: Vec<_> = moves
+            .into_iter()
+            .map(|(inode, offset, len, pack, at)| (inode, extent_from((offset, len, pack, at))))
+            .collect();
+        Ok(py
+            .detach(|| self.engine.relocate(&moves, max_bytes))?
+            .map(FlushBatch::new))
+    }
+
+    fn dirty<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let summary = self.engine.dirty_summary();
+        build(
+            py,
+            &types(py)?.dirty_summary,
+            (
+                summary.bytes,
+                summary.memory_bytes,
+                summary.inodes,
+                summary.oldest_age_s,
+                summary.oldest_lsn,
+            ),
+        )
+    }
+
+    fn trim(&self, py: Python<'_>, checkpoint_lsn: u64) -> PyResult<u64> {
+        Ok(py.detach(|| self.engine.trim(checkpoint_lsn))?)
+    }
+
+    fn list_packs(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64, f64)>> {
+        Ok(py.detach(|| self.engine.list_packs())?)
+    }
+
+    fn delete_pack(&self, py: Python<'_>, id: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.engine.delete_pack(id))?)
+    }
+
+    fn verify_pack(&self, py: Python<'_>, id: u64, deep: bool) -> PyResult<()> {
+        Ok(py.detach(|| self.engine.verify_pack(id, deep))?)
+    }
+
+    fn pack_footer<'py>(&self, py: Python<'py>, id: u64) -> PyResult<Bound<'py, PyAny>> {
+        let footer = py.detach(|| self.engine.pack_footer(id))?;
+        let entries: Vec<_> = footer
+            .entries
+            .iter()
+            .map(|e| (e.inode, e.offset, e.len, e.pack_offset))
+            .collect();
+        build(py, &types(py)?.pack_footer, (footer.lsn, entries))
+    }
+
+    fn cache_drop(&self, py: Python<'_>, l1: bool, l2: bool) -> PyResult<()> {
+        Ok(py.detach(|| self.engine.cache_drop(l1, l2))?)
+    }
+
+    fn resize_l1(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.engine.resize_l1(bytes))?)
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        stats::collect(py, &self.engine)
+    }
+
+    fn io_capsule<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        self.engine.journal()?;
+        PyCapsule::new_with_value(py, OwnedIo::new(self.engine.clone()), NAME)
+    }
+}
+
+/// None where the inode is not resident.
+fn resident(result: Result<u64>) -> PyResult<Option<u64>> {
+    match result {
+        Ok(lsn) => Ok(Some(lsn)),
+        Err(CoreError::NotResident(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Errors as Python sees them: the one mapping at this border.
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::errors::CoreError as Error;
+
+create_exception!(
+    gateway._core,
+    CoreError,
+    PyException,
+    "Base of the core's errors."
+);
+create_exception!(
+    gateway._core,
+    Busy,
+    CoreError,
+    "Nothing was changed; the client tries again."
+);
+create_exception!(
+    gateway._core,
+    NotResident,
+    CoreError,
+    "The inode is not live in the core."
+);
+create_exception!(
+    gateway._core,
+    StoreError,
+    CoreError,
+    "The object store did not do it."
+);
+create_exception!(
+    gateway._core,
+    JournalError,
+    CoreError,
+    "No journal mirror takes writes, or none can be read."
+);
+create_exception!(
+    gateway._core,
+    CorruptError,
+    CoreError,
+    "Stored bytes do not match their checksum."
+);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::NotResident(_) => NotResident::new_err(text),
+            Error::Busy(_) => Busy::new_err(text),
+            Error::Store(_) => StoreError::new_err(text),
+            Error::Journal(_) => JournalError::new_err(text),
+            Error::Corrupt(_) => CorruptError::new_err(text),
+            Error::Misuse(_) => CoreError::new_err(text),
+            Error::Invalid(_) => PyValueError::new_err(text),
+            Error::Stale(_) | Error::TooLarge | Error::Io(_) => PyOSError::new_err((error.errno(), text)),
+        }
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("CoreError", py.get_type::<CoreError>())?;
+    module.add("Busy", py.get_type::<Busy>())?;
+    module.add("NotResident", py.get_type::<NotResident>())?;
+    module.add("StoreError", py.get_type::<StoreError>())?;
+    module.add("JournalError", py.get_type::<JournalError>())?;
+    module.add("CorruptError", py.get_type::<CorruptError>())
+}

@@ -1,0 +1,84 @@
+//! Figures as nested plain dicts.
+
+use caudal_base::Histogram;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::types::dict;
+use crate::engine::Engine;
+
+fn us(ns: u64) -> f64 {
+    ns as f64 / 1000.0
+}
+
+fn add_latency(dict: &Bound<'_, PyDict>, name: &str, histogram: &Histogram) -> PyResult<()> {
+    dict.set_item(format!("{name}s"), histogram.count())?;
+    dict.set_item(format!("{name}_us_p50"), us(histogram.quantile_ns(0.5)))?;
+    dict.set_item(format!("{name}_us_p99"), us(histogram.quantile_ns(0.99)))
+}
+
+pub fn collect<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |all| {
+        all.set_item("cache", cache(py, engine)?)?;
+        all.set_item("objects", objects(py, engine)?)?;
+        all.set_item("journal", journal(py, engine)?)?;
+        all.set_item("dirty", dirty(py, engine)?)?;
+        all.set_item("io", io(py, engine)?)?;
+        all.set_item(
+            "inodes",
+            dict(py, |d| d.set_item("resident", engine.table.len()))?,
+        )
+    })
+}
+
+fn journal<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |d| {
+        let Ok(journal) = engine.journal() else {
+            return Ok(());
+        };
+        let stats = journal.stats();
+        let mirrors = PyList::empty(py);
+        for mirror in &stats.mirrors {
+            mirrors.append(dict(py, |m| {
+                m.set_item("path", &mirror.path)?;
+                m.set_item("state", mirror.state.name())
+            })?)?;
+        }
+        d.set_item("mirrors", mirrors)?;
+        d.set_item("bytes", stats.bytes)?;
+        d.set_item("limit_bytes", engine.config.journal_limit_bytes)?;
+        d.set_item("segments", stats.segments)?;
+        d.set_item("commits", stats.commits)?;
+        d.set_item("commit_us_p50", us(stats.commit_p50_ns))?;
+        d.set_item("commit_us_p99", us(stats.commit_p99_ns))?;
+        d.set_item("oldest_lsn", stats.oldest_lsn)?;
+        d.set_item("durable_lsn", journal.durable_lsn())?;
+        d.set_item("last_lsn", journal.last_lsn())
+    })
+}
+
+fn dirty<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    let summary = engine.dirty_summary();
+    dict(py, |d| {
+        d.set_item("bytes", summary.bytes)?;
+        d.set_item("memory_bytes", summary.memory_bytes)?;
+        d.set_item("inodes", summary.inodes)?;
+        d.set_item("oldest_age_s", summary.oldest_age_s)?;
+        d.set_item("oldest_lsn", summary.oldest_lsn)
+    })
+}
+
+fn io<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |d| {
+        add_latency(d, "read", &engine.io.read)?;
+        add_latency(d, "write", &engine.io.write)?;
+        add_latency(d, "commit", &engine.io.commit)
+    })
+}
+
+fn cache<'py>(py: Python<'py>, _engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |_| Ok(()))
+}
+fn objects<'py>(py: Python<'py>, _engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |_| Ok(()))
+}

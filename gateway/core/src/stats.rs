@@ -1,0 +1,11 @@
+//! Figures of the data path itself; journal, caches and store count their own.
+
+use caudal_base::Histogram;
+
+/// Time that clients waited, from the call to its completion.
+#[derive(Default)]
+pub struct IoStats {
+    pub read: Histogram,
+    pub write: Histogram,
+    pub commit: Histogram,
+}
