@@ -51,7 +51,7 @@ class MemFs(Fsal):
         return self.nodes[1].attributes
 
     def getattr(self, inode: int, generation: int) -> Attributes:
-        return self.node(inode).attributes
+        return self.node(inode if generation == 1 else 0).attributes
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
         with self.lock:

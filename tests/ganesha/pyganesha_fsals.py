@@ -1,0 +1,136 @@
+"""File systems for the tests of pyganesha. Ganesha's process imports this module; the tests do not."""
+
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gateway.pyganesha import Attributes, Caller, Fsal, FsalError, ReadRequestLike, SetAttributes, Status
+from gateway.pyganesha.examples.memfs import MemFs
+
+
+class Faulty(MemFs):
+    """Names make it misbehave; options name a file that tells of the life of the object."""
+
+    def __init__(self, options: str) -> None:
+        super().__init__(options)
+        self.diary = Path(options)
+        self.note(f"made upcalls={self.upcalls}")
+
+    def note(self, text: str) -> None:
+        with self.diary.open("a") as diary:
+            diary.write(f"{text}\n")
+
+    def ready(self) -> None:
+        self.note(f"ready upcalls={self.upcalls is not None}")
+
+    def close(self) -> None:
+        self.note("closed")
+
+    def released(self, inode: int) -> None:
+        self.note(f"released {inode}")
+        super().released(inode)
+
+    def unlink(self, directory: int, name: bytes, victim_open: bool) -> None:
+        self.note(f"unlink {name.decode()} open={victim_open}")
+        super().unlink(directory, name, victim_open)
+
+    def lookup(self, directory: int, name: bytes) -> Attributes:
+        if name == b"unexpected":
+            raise ZeroDivisionError("a defect in the file system")
+        if name == b"wrong-type":
+            return "no attributes"  # type: ignore[return-value]
+        if name == b"exit":
+            raise SystemExit(3)
+        if name == b"delay":
+            raise FsalError(Status.DELAY)
+        if name == b"upcall-inside":
+            assert self.upcalls is not None
+            self.upcalls.invalidate(1, 1)
+        return super().lookup(directory, name)
+
+    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
+        super().setattr(inode, attributes, caller)
+
+
+class Sneaky(MemFs):
+    """Changes a file's size beside NFS every 50 ms, and says so."""
+
+    def ready(self) -> None:
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.grow, daemon=True)
+        self.thread.start()
+
+    def grow(self) -> None:
+        while not self.stop.wait(0.05):
+            for inode, node in list(self.nodes.items()):
+                if not node.is_directory:
+                    node.data.extend(b"x")
+                    node.change(self.now_ns())
+                    assert self.upcalls is not None
+                    self.upcalls.invalidate(inode, 1)
+
+    def close(self) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+class Later(MemFs):
+    """Reads are answered from another thread; one at offset 1000 fails, one at 2000 is dropped."""
+
+    def read_async(self, request: ReadRequestLike) -> None:
+        if request.offset == 2000:
+            return
+        threading.Thread(target=self.answer, args=(request,)).start()
+
+    def answer(self, request: ReadRequestLike) -> None:
+        time.sleep(0.01)
+        if request.offset == 1000:
+            request.fail(FsalError(Status.NOSPC))
+            return
+        amount, eof = self.read(request.inode, request.offset, request.buffer)
+        request.done(amount, eof)
+
+
+class Native(MemFs):
+    """Names in Python, data in the test's C core. Creating `hold` keeps Python's lock for two seconds."""
+
+    def __init__(self, options: str) -> None:
+        super().__init__(options)
+        self.core: Any = import_module("pyganesha_test_core")
+        self.diary = Path(options)
+
+    def io(self) -> object:
+        return self.core.capsule()
+
+    def load(self, inode: int, generation: int) -> None:
+        self.node(inode)
+        self.core.add(inode)
+
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+        if name == b"hold":
+            threading.Thread(target=self.hold).start()
+        if name == b"fail-commits":
+            self.core.fail_commits(True)
+        self.diary.write_text(" ".join(str(n) for n in self.core.counts()))
+        return super().mkdir(directory, name, attributes, caller)
+
+    def hold(self) -> None:
+        time.sleep(0.2)
+        self.core.hold(2.0)
+
+
+class StaleCore(MemFs):
+    """Has data that load never finds."""
+
+    def io(self) -> object:
+        return import_module("pyganesha_test_core").capsule()
+
+
+def broken(options: str) -> Fsal:
+    raise RuntimeError(f"the store\nof {options} is gone")
+
+
+def not_an_fsal(options: str) -> str:
+    return options
