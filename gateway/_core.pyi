@@ -5,7 +5,6 @@ number is `epoch << 40 | counter`. A call that waits or does I/O releases the GI
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import CapsuleType
 from typing import NamedTuple, final
 
 FAILPOINTS: tuple[str, ...]
@@ -38,7 +37,11 @@ Flushed = tuple[int, int, Sequence[Extent]]
 """(inode, taken LSN, splices): what a row transaction says of one flushed inode; see `Core.replay`."""
 
 class ReplayReport(NamedTuple):
-    """What the journal held. `torn_tail`: it ended in a record that was never acknowledged."""
+    """What the journal held. `torn_tail`: it ended in a record that was never acknowledged.
+
+    `preceding_lsn`: everything up to it was trimmed, so rows that have not come as far lack something; 0: nothing was.
+    `skipped`: records about data of inodes that are gone.
+    """
 
     first_lsn: int
     last_lsn: int
@@ -47,12 +50,14 @@ class ReplayReport(NamedTuple):
     rows: int
     skipped: int
     torn_tail: bool
+    preceding_lsn: int
 
 class FlushedInode(NamedTuple):
     """One inode of a batch.
 
     Changes up to `taken_lsn` are in `splices` and `attributes`; 0 marks a relocation, which covers no change.
-    Splices come in file order, do not overlap, and hold file data of this batch's packs or holes (pack 0).
+    Splices come in file order, do not overlap, and hold file data of this batch's packs or holes (pack 0). The row's mode
+    follows `Core.attributes(inode).mode` in the same transaction: a write by another user than root may have cleared bits.
     """
 
     inode: int
@@ -318,7 +323,7 @@ class Core:
     def stats(self) -> dict[str, object]:
         """Nested plain figures: cache.l1|l2, objects, journal, dirty, io, inodes."""
 
-    def io_capsule(self) -> CapsuleType:
+    def io_capsule(self) -> object:
         """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""
 
 @final
