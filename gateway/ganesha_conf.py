@@ -63,8 +63,8 @@ NFS_CORE_PARAM {{
     Enable_RQUOTA = false;
     Enable_UDP = false;
     Mount_Path_Pseudo = true;
-    # Ganesha answers NFSACL even where it is off, but cannot decode the kernel's SETACL: `cp -a` over NFS 3 would end in
-    # EIO. Under a number that no client asks for, they see that there is none.
+    # Ganesha answers NFSACL even where it is off, but cannot decode the kernel's SETACL: `cp -a` over NFS 3
+    # would end in EIO. Under a number that no client asks for, they see that there is none.
     NFSACL_Program = 1073741823;
     Plugins_Dir = {_quoted(fsal.plugins)};
     # Our FSAL says where a file ends; asking again after each read would double its cost.
@@ -94,6 +94,11 @@ MDCACHE {{
 
 LOG {{
     Default_Log_Level = {_LEVELS[config.log_level]};
+    Components {{
+        # Neither D-Bus nor Kerberos is used; that they are missing is no news.
+        DBUS = FATAL;
+        NFS_CB = MAJ;
+    }}
 }}
 
 {fsal.own_block}

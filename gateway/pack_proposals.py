@@ -22,6 +22,8 @@ COMPACTION_BYTES = 64 << 20
 # A pack that is less than a third live costs more to keep than to write again.
 LIVE_FRACTION = 0.34
 MIN_PACK_BYTES = 1 << 20
+# A request on the control socket is at most 1 MiB.
+MOVES_PER_CALL = 4096
 
 
 class PackOwner(Protocol):
@@ -33,6 +35,10 @@ class PackOwner(Protocol):
 
     def packs_compact(self, moves: Sequence[Move]) -> None:
         """Proposes live pieces to be written into new packs."""
+        ...
+
+    def packs_unnamed(self) -> None:
+        """Asks to look for packs that no transaction ever named, which lists the store."""
         ...
 
 
@@ -54,8 +60,8 @@ def propose(database: Database, owner: PackOwner, *, grace_s: float, now_s: Call
         moves = usage.live_extents(connection, sparse, max_bytes=COMPACTION_BYTES) if sparse else []
     if dead:
         owner.packs_dead(dead)
-    if moves:
-        owner.packs_compact(moves)
+    for first in range(0, len(moves), MOVES_PER_CALL):
+        owner.packs_compact(moves[first : first + MOVES_PER_CALL])
     if dead or moves:
         log.info("packs.proposed", dead=len(dead), moves=len(moves))
     return Proposed(len(dead), len(moves))

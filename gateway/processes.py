@@ -62,6 +62,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
         self._pause_s = BACKOFF_FIRST_S
+        self._stopping = False
         self.restart_at_s: float | None = None
         self.starts = 0
 
@@ -88,6 +89,7 @@ class Child:
                 start_new_session=self.program.outlives,
             )
         self.starts += 1
+        self._stopping = False
         self._started_s = now_s
         self.restart_at_s = None
         write_atomically(self.program.pid_file, f"{self._process.pid}\n".encode(), 0o644)
@@ -99,7 +101,8 @@ class Child:
         """
         if self._process is None or (status := self._process.poll()) is None:
             return None
-        log.warning("process.ended", process=self.program.name, pid=self._process.pid, status=status)
+        tell = log.info if self._stopping else log.warning
+        tell("process.ended", process=self.program.name, pid=self._process.pid, status=status)
         self._process = None
         self.program.pid_file.unlink(missing_ok=True)
         return status
@@ -119,6 +122,7 @@ class Child:
         """Ends the process: politely, and by force after the time. Harmless where it does not run."""
         if self._process is None:
             return
+        self._stopping = True
         self._process.terminate()
         try:
             self._process.wait(timeout_s)

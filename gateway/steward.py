@@ -33,6 +33,7 @@ RETRY_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 # A round of compaction reads and writes packs before it answers.
 PACKS_TIMEOUT_S: Final = 900.0
+LISTING_FACTOR: Final = 10
 JOIN_TIMEOUT_S: Final = 5.0
 NICENESS: Final = 5
 
@@ -55,6 +56,9 @@ class ControlOwner:
 
     def packs_compact(self, moves: Sequence[Move]) -> None:
         self._client.call("packs_compact", moves=[list(move) for move in moves])
+
+    def packs_unnamed(self) -> None:
+        self._client.call("packs_unnamed")
 
     def close(self) -> None:
         self._client.close()
@@ -140,14 +144,22 @@ class Steward:
 
     def _collect(self) -> None:
         owner = ControlOwner(self._socket, PACKS_TIMEOUT_S)
+        config = self._config
+        # Looking for packs that a crash left behind lists the whole store: seldom.
+        listing_s = max(LISTING_FACTOR * config.gc_interval_s, config.gc_grace_s)
+        listed_at_s = time.monotonic()
 
         def turn() -> bool:
-            if self._stop.wait(self._config.gc_interval_s):
+            nonlocal listed_at_s
+            if self._stop.wait(config.gc_interval_s):
                 return False
+            if time.monotonic() - listed_at_s >= listing_s:
+                owner.packs_unnamed()
+                listed_at_s = time.monotonic()
             pack_proposals.propose(
                 self._database,
                 owner,
-                grace_s=self._config.gc_grace_s,
+                grace_s=config.gc_grace_s,
                 now_s=lambda: time.clock_gettime(time.CLOCK_REALTIME),
             )
             return False
