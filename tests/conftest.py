@@ -55,7 +55,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 def _on_disk() -> Path:
     """An empty directory on a disk, not in memory: what is in it is fsynced in earnest."""
-    return Path(tempfile.mkdtemp(prefix="caudal-test.", dir=os.environ.get("CAUDAL_TEST_DIR", "/var/tmp")))
+    return Path(tempfile.mkdtemp(prefix="caudal-test.", dir=os.environ.get("TEST_DISK", "/var/tmp")))
 
 
 @pytest.fixture

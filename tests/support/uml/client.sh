@@ -7,6 +7,11 @@ work=$1 subnet=$2
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 mount -t proc none /proc
 mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+mkdir -p /dev/shm /dev/pts
+ln -sfn /proc/self/fd /dev/fd
+mount -t tmpfs none /dev/shm
+mount -t devpts none /dev/pts
 for own in /run /mnt /var/lib/nfs; do mount -t tmpfs -o mode=755 none $own; done
 mkdir -p /run/rpcbind /run/lock /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/sm.bak
 touch /var/lib/nfs/state
