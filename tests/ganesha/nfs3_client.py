@@ -86,7 +86,8 @@ def skip_wcc(r: Reader) -> None:
 class Connection:
     """One TCP connection to one program; calls wait for their answer."""
 
-    def __init__(self, port: int, program: int, timeout_s: float = 20) -> None:
+    def __init__(self, port: int, program: int, version: int = 3, timeout_s: float = 20) -> None:
+        self._version = version
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._program = program
         self._xids = count(1)
@@ -101,7 +102,7 @@ class Connection:
 
     def send(self, procedure: int, arguments: bytes) -> None:
         credentials = opaque(struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", 0, 0, 0))
-        header = struct.pack(">IIIIII", next(self._xids), 0, 2, self._program, 3, procedure)
+        header = struct.pack(">IIIIII", next(self._xids), 0, 2, self._program, self._version, procedure)
         message = header + struct.pack(">I", 1) + credentials + struct.pack(">II", 0, 0) + arguments
         self._socket.sendall(struct.pack(">I", 0x80000000 | len(message)) + message)
 
@@ -197,6 +198,9 @@ class Client:
 
     def remove(self, directory: bytes, name: bytes) -> None:
         self._call(12, opaque(directory) + opaque(name))
+
+    def link(self, handle: bytes, directory: bytes, name: bytes) -> None:
+        self._call(15, opaque(handle) + opaque(directory) + opaque(name))
 
     def rename(self, old: bytes, old_name: bytes, new: bytes, new_name: bytes) -> None:
         self._call(14, opaque(old) + opaque(old_name) + opaque(new) + opaque(new_name))
