@@ -177,4 +177,4 @@ def _adopt(connection: Connection, fs_id: bytes) -> None:
 
 def read_meta(connection: Connection) -> dict[str, str]:
     """All facts of the meta table."""
-    return dict(connection.execute(select(tables.meta.c.key, tables.meta.c.value)).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(select(tables.meta.c.key, tables.meta.c.value))}

@@ -55,8 +55,10 @@ class FlushOperations(Foundation):
 
     def checkpointed(self, lsn: int) -> None:
         """SQL has every row up to `lsn`, on its disk. Raises ValueError when it cannot: that is not durable yet."""
-        if lsn > self.core.durable_lsn:
-            raise ValueError(f"checkpoint at LSN {lsn} is past the durable LSN {self.core.durable_lsn}")
+        durable_lsn = self.core.durable_lsn
+        # After a start from a journal that was trimmed to nothing, SQL is ahead of all the core has seen.
+        if lsn > max(durable_lsn, self.view.overlay.forgotten):
+            raise ValueError(f"checkpoint at LSN {lsn} is past the durable LSN {durable_lsn}")
         more = True
         while more:
             with self.lock:

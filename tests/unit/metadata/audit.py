@@ -1,0 +1,57 @@
+"""Checks that the tables agree with one another."""
+
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from gateway.metadata.checkpoint import checkpoint_lsn
+from gateway.metadata.database import read_meta
+from gateway.metadata.extents import coalesced
+from gateway.metadata.tables import dirent, extent, inode, metadata, pack
+from gateway.metadata.usage import counted
+
+
+def audit(connection: Connection) -> None:
+    facts = read_meta(connection)
+    assert (int(facts["inodes"]), int(facts["bytes"])) == counted(connection)
+    rows = {row.ino: row for row in connection.execute(select(inode))}
+    entries = list(connection.execute(select(dirent)))
+    for row in rows.values():
+        names = sum(entry.ino == row.ino for entry in entries)
+        if row.parent:
+            inside = [entry for entry in entries if entry.dir == row.ino]
+            subdirectories = sum(rows[entry.ino].parent != 0 for entry in inside)
+            assert row.size == len(inside)
+            assert row.nlink == (0 if row.orphan else 2 + subdirectories)
+            assert names == (not row.orphan and row.ino != 1)
+        else:
+            assert row.nlink == names
+            assert row.orphan == (names == 0)
+    assert {entry.dir for entry in entries} <= rows.keys()
+    assert all(entry.kind == rows[entry.ino].kind for entry in entries)
+    _audit_extents(connection, set(rows))
+
+
+def _audit_extents(connection: Connection, inodes: set[int]) -> None:
+    extents: dict[int, list[tuple[int, int, int, int]]] = {}
+    for ino, *rest in connection.execute(select(extent).order_by(extent.c.ino, extent.c.file_offset)):
+        extents.setdefault(ino, []).append(tuple(rest))  # type: ignore[arg-type]
+    assert extents.keys() <= inodes
+    for mine in extents.values():
+        ends = [offset + length for offset, length, _, _ in mine]
+        assert all(end <= following[0] for end, following in zip(ends, mine[1:], strict=False))
+        assert coalesced(mine) == mine
+    sums = select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack)
+    live = {row[0]: row[1] for row in connection.execute(sums)}
+    for row in connection.execute(select(pack)):
+        assert row.live_bytes == live.pop(row.id, 0)
+        assert (row.dead_since_s is not None) == (row.live_bytes == 0)
+    assert not live
+
+
+def dump(connection: Connection) -> dict[str, Any]:
+    """Everything in the tables, and the checkpoint."""
+    tables = {
+        table.name: sorted(map(tuple, connection.execute(select(table)))) for table in metadata.sorted_tables
+    }
+    return {**tables, "checkpoint_lsn": checkpoint_lsn(connection)}

@@ -1,0 +1,93 @@
+"""Opening databases: new, as they should be, of others, and newer than this version."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from gateway.metadata import rows, tables
+from gateway.metadata.database import HEAD, Database, read_meta, sqlite_url
+from gateway.metadata.errors import MetadataError, NewerFormatError
+from tests.unit.metadata.harness import FS_ID
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return sqlite_url(tmp_path / "metadata.db")
+
+
+def execute(url: str, statement: str) -> None:
+    database = Database(url, FS_ID)
+    with database.writer() as connection:
+        connection.execute(text(statement))
+    database.close()
+
+
+def test_migrations_make_just_the_tables(url: str) -> None:
+    database = Database(url, FS_ID)
+    with database.reader() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+        assert context.get_current_revision() == HEAD
+        facts = read_meta(connection)
+    assert facts == {
+        "fs_id": FS_ID.hex(),
+        "format": str(rows.FORMAT),
+        "checkpoint_lsn": "0",
+        "inodes": "0",
+        "bytes": "0",
+    }
+    database.close()
+
+
+def test_commits_reach_the_disk_and_readers_do_not_write(url: str) -> None:
+    database = Database(url, FS_ID)
+    with database.reader() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, (
+            "the journal is trimmed on its word"
+        )
+    with pytest.raises(Exception, match="readonly"):
+        database.fetch("DELETE FROM meta", ())
+    database.close()
+    with pytest.raises(MetadataError, match="closed"):
+        database.fetch("SELECT 1", ())
+
+
+def test_reopening_keeps_what_is_there(url: str) -> None:
+    execute(url, "UPDATE meta SET value = '7' WHERE key = 'checkpoint_lsn'")
+    database = Database(url, FS_ID)
+    assert database.fetch("SELECT value FROM meta WHERE key = 'checkpoint_lsn'", ()) == [("7",)]
+    database.close()
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    execute(url, "UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(NewerFormatError, match="0999"):
+        Database(url, FS_ID)
+
+
+def test_newer_rows_are_refused(url: str) -> None:
+    execute(url, "UPDATE meta SET value = '99' WHERE key = 'format'")
+    with pytest.raises(NewerFormatError, match="99"):
+        Database(url, FS_ID)
+
+
+def test_the_database_of_another_file_system_is_refused(url: str) -> None:
+    Database(url, FS_ID).close()
+    with pytest.raises(MetadataError, match="belongs to file system"):
+        Database(url, bytes(16))
+
+
+def test_opening_an_existing_database_does_without_alembic(url: str) -> None:
+    Database(url, FS_ID).close()
+    program = (
+        "import sys; from gateway.metadata.database import Database;"
+        f"Database({url!r}, bytes.fromhex({FS_ID.hex()!r})); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
