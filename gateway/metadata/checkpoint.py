@@ -64,6 +64,18 @@ def apply(
     return reached
 
 
+def repair(connection: Connection, ops: Sequence[rows.RowOp], *, now_s: int | None = None) -> None:
+    """Applies what fsck would have changed to a file system that nobody serves; the checkpoint stays where it is.
+
+    Needs no record in the journal: up to the checkpoint these tables are the truth. Raises SQLAlchemyError.
+    """
+    lsn = checkpoint_lsn(connection)
+    fold = _Fold(connection, [(lsn, ops)])
+    for op in ops:
+        fold.add(op, lsn)
+    fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s)
+
+
 class _Fold:
     """The rows that a batch leaves behind."""
 
