@@ -1,0 +1,215 @@
+"""Caudal beside the stock server on the same disk: python -m bench.run [--rounds N] [--small] [--modes …] [--dry]
+
+Starts both in a private network (needs root), runs compare.py's loads on them in turn, records figures, command, date and
+machine in bench/results/DATE.json, and renders docs/performance.md with its plot from the newest record.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import compare
+from tests.support import netns
+from tests.support.caudal import Caudal
+from tests.support.processes import ROOT
+from tests.support.stock import StockGanesha
+
+RESULTS = ROOT / "bench/results"
+PAGE = ROOT / "docs/performance.md"
+PLOT = ROOT / "docs/performance.svg"
+MEANING = {
+    "write": "streaming write, then fsync",
+    "read": "streaming read, warm",
+    "randread": "4 KiB random reads, warm",
+    "randread128k": "128 KiB random reads, warm",
+    "randwrite": "4 KiB random overwrites, then fsync",
+    "create": "create, write 4 KiB, close",
+    "stat": "path walk and getattr",
+    "readfiles": "open, read 4 KiB, close",
+    "unlink": "unlink",
+    "mkdir": "mkdir",
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_kib / 2**20),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def measure(directory: Path, given: argparse.Namespace) -> compare.Rows:
+    """Both servers at once on one disk, so that both pay for the other's presence; the load goes to one at a time."""
+    server = Caudal(directory / "caudal", options=given.options)
+    with StockGanesha(directory / "stock-export", directory / "stock") as stock:
+        try:
+            server.start()
+            modes = given.modes.split(",")
+            return compare.compare(
+                server.url, stock.url, rounds=given.rounds, modes=modes, small=given.small, directory="bench"
+            )
+        finally:
+            server.stop()
+
+
+def medians(record: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """Mode → (Caudal, stock, ratio)."""
+    found: dict[str, tuple[float, float, float]] = {}
+    for mode, pairs in record["rows"].items():
+        key, _ = compare.unit(mode)
+        found[mode] = (
+            statistics.median(a[key] for a, _ in pairs),
+            statistics.median(b[key] for _, b in pairs),
+            statistics.median(compare.ratio(mode, a, b) for a, b in pairs),
+        )
+    return found
+
+
+def newest() -> Path | None:
+    return max(RESULTS.glob("*.json"), default=None)
+
+
+def render(path: Path) -> None:
+    """Writes docs/performance.md and its plot from a record."""
+    record = json.loads(path.read_text())
+    found = medians(record)
+    hardware = record["machine"]
+    about = (
+        "Caudal beside the stock server: nfs-ganesha of Debian 12 with FSAL_VFS on a local directory of the same disk. "
+        "Caudal's store is a directory of that disk too, its journal is fsynced, and everything is measured through NFS 3 "
+        "by `bench/nfsbench.c`, whose client shares the machine. Medians of the rounds; a ratio above 1 means that Caudal "
+        "is faster."
+    )
+    when = (
+        f"Recorded {record['date']} at commit {record['commit']} by `{record['command']}`, {record['rounds']} rounds, on "
+        f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory_gib']} GiB of memory, "
+        f"Linux {hardware['kernel']}."
+    )
+    lines = ["# Performance", "", *textwrap.wrap(about, 120), "", *textwrap.wrap(when, 120), ""]
+    lines += [
+        "| load | | Caudal | stock | unit | ratio | p99 Caudal | p99 stock |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for mode, (ours, theirs, ratio) in found.items():
+        pairs = record["rows"][mode]
+        p99 = [statistics.median(pair[side]["p99_us"] for pair in pairs) for side in (0, 1)]
+        lines.append(
+            f"| {mode} | {MEANING.get(mode, '')} | {ours:,.0f} | {theirs:,.0f} | {compare.unit(mode)[1]} | {ratio:.2f} | "
+            f"{p99[0]:,.0f} µs | {p99[1]:,.0f} µs |"
+        )
+    lines += [
+        "",
+        "![Ratio to the stock server by load](performance.svg)",
+        "",
+        f"All rounds: `bench/results/{path.name}`.",
+        "",
+    ]
+    PAGE.write_text("\n".join(lines))
+    plot({mode: ratio for mode, (_, _, ratio) in found.items()}, record)
+
+
+def plot(ratios: dict[str, float], record: dict[str, Any]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "caudal"
+    import matplotlib.pyplot as plt
+
+    modes = list(ratios)[::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(modes) + 1.4))
+    colours = ["#2a7f62" if ratios[mode] >= 1 else "#c9822b" for mode in modes]
+    bars = axes.barh(modes, [ratios[mode] for mode in modes], color=colours)
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlim(0, max(1.2, *ratios.values()) * 1.12)
+    axes.set_xlabel("Caudal / stock nfs-ganesha with FSAL_VFS (higher is better)")
+    axes.set_title(
+        f"NFS 3, {record['machine']['cores']} cores shared with the client, {record['date'][:10]}",
+        fontsize=10,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(PLOT, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--modes", default=",".join(compare.MODES))
+    parser.add_argument("--small", action="store_true", help="64 MiB files and 500 small files a connection")
+    parser.add_argument("--dry", action="store_true", help="print the table, record nothing")
+    parser.add_argument(
+        "--disk", type=Path, default=Path("/var/tmp"), help="where both servers keep their data"
+    )
+    parser.add_argument("--render", action="store_true", help="measure nothing, render the newest record")
+    parser.add_argument("options", nargs="*", help="after --: options of `caudal up`")
+    given = parser.parse_args()
+    if given.render:
+        record = newest()
+        if record is None:
+            sys.exit("nothing recorded yet")
+        render(record)
+        return
+    if not netns.enter():
+        sys.exit("the servers run in a network of their own, which needs root")
+    about = machine()
+    directory = Path(tempfile.mkdtemp(prefix="caudal-bench.", dir=given.disk))
+    try:
+        rows = measure(directory, given)
+    finally:
+        netns.leave_nobody()
+        shutil.rmtree(directory)
+    print(compare.table(rows))
+    if given.dry:
+        return
+    now = datetime.now(UTC)  # noqa: TID251 - the date of the record
+    command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
+    record = {
+        "date": f"{now:%Y-%m-%d %H:%M} UTC",
+        "commit": commit(),
+        "command": command,
+        "rounds": given.rounds,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{now:%Y%m%d-%H%M}.json"
+    path.write_text(json.dumps({**record, "machine": about, "rows": rows}, indent=1) + "\n")
+    render(path)
+    print(f"recorded in {path.relative_to(ROOT)}, rendered into {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
