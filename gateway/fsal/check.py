@@ -36,14 +36,14 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
     settings = config.effective(root)
     database = _open(root)
     try:
-        dirty = _checkpoint_all(database, settings, root)
-        report = _check(database, settings, env, deep=deep, settled=not dirty)
+        _checkpoint_all(database, settings, root)
+        report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
             return _fields(report, repaired=0)
         ops = [op for problem in report.problems for op in problem.repair]
         with database.writer() as connection:
             checkpoint.repair(connection, ops)
-        return _fields(_check(database, settings, env, deep=deep, settled=not dirty), repaired=len(ops))
+        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
     finally:
         database.close()
 
@@ -54,7 +54,12 @@ def fsck_served(root: Path, env: Mapping[str, str], call: Call, *, repair: bool,
     database = _open(root)
     try:
         _wait_for_steward(call)
-        report = _check(database, settings, env, deep=deep, settled=False)
+        quiet = _quiet_lsn(call)
+        report = _check(database, settings, env, deep=deep, settled=quiet is not None)
+        if not report.clean and quiet != _quiet_lsn(call):
+            # Clients came in between: what was found may be a change on its way.
+            _wait_for_steward(call)
+            report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
             return _fields(report, repaired=0)
         ops = [op for problem in report.problems for op in problem.repair]
@@ -74,8 +79,14 @@ def _open(root: Path) -> Database:
     return Database(sqlite_url(state.metadata_file), identity.fs_id)
 
 
-def _checkpoint_all(database: Database, settings: Config, root: Path) -> bool:
-    """Brings everything that the journal holds into the database. Returns whether data may be left that no pack holds."""
+def _quiet_lsn(call: Call) -> int | None:
+    """The durable LSN while nothing waits to be flushed; None while something does."""
+    status = call("status")
+    return int(status["durable_lsn"]) if not status["flush"]["dirty_inodes"] else None
+
+
+def _checkpoint_all(database: Database, settings: Config, root: Path) -> None:
+    """Brings every row that the journal holds into the database."""
     identity = StateDir(root).read_identity()
     assert identity is not None
     with database.reader() as connection:
@@ -84,7 +95,6 @@ def _checkpoint_all(database: Database, settings: Config, root: Path) -> bool:
     while records := tail.next_batch(NEVER, BATCH_BYTES):
         with database.writer() as connection:
             checkpoint.apply(connection, records)
-    return tail.position > 0
 
 
 def _wait_for_steward(call: Call) -> None:
