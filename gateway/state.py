@@ -205,16 +205,10 @@ class StateDir:
     def _holds_lock(self, pid: int) -> bool:
         try:
             lock = self.lock_file.stat()
-            for entry in os.scandir(f"/proc/{pid}/fd"):
-                try:
-                    held = entry.stat()
-                except OSError:
-                    continue
-                if (held.st_dev, held.st_ino) == (lock.st_dev, lock.st_ino):
-                    return True
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                return any(_is_same(entry, lock) for entry in entries)
         except OSError:
             return False
-        return False
 
     def write_start_error(self, error: Exception) -> None:
         """Leaves the reason why a start failed for `caudal up` to tell. Called by gateway.fsal inside
@@ -246,6 +240,15 @@ class StateDir:
         return StartError(
             str(fields.get("message", "the file system did not start")), str(fields.get("hint", "")), reason
         )
+
+
+def _is_same(entry: os.DirEntry[str], file: os.stat_result) -> bool:
+    try:
+        found = entry.stat()
+    except OSError:
+        # It was closed meanwhile.
+        return False
+    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
 
 
 def unusable(root: Path, error: OSError) -> StartError:

@@ -46,6 +46,7 @@ IDENTITY_OPTIONS: Final = {
 # Tries of the SDK before it gives up: an operator waits for the answer, and whoever needs patience retries
 # around it.
 RETRIES: Final = 2
+BACKOFF_S: Final = 1
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 20
 
@@ -73,7 +74,9 @@ class AzureCredentials:
             self.endpoint,
             credential=credential,
             retry_total=RETRIES,
-            retry_connect=RETRIES,
+            initial_backoff=BACKOFF_S,
+            increment_base=2,
+            random_jitter_range=0,
             connection_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
         )

@@ -1,6 +1,8 @@
-"""A file system in memory that behaves like gateway.fsal towards the supervisor, and a supervisor process that serves it.
+"""A file system in memory that behaves like gateway.fsal towards the supervisor, and a supervisor process
+that serves it.
 
-What it does at start is said by the file `standin.json` in the state directory: {"error": MESSAGE}, {"raise": TEXT}, {"exit": CODE}, {"mute": true}.
+What it does at start is said by the file `standin.json` in the state directory: {"error": MESSAGE}, {"raise":
+TEXT}, {"exit": CODE}, {"mute": true}.
 """
 
 import json

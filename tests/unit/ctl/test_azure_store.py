@@ -1,0 +1,77 @@
+"""The Azure store keeps the contract against a real Azurite and explains what goes wrong."""
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.errors import Reason, StartError
+from gateway.objects import open_root_store
+from gateway.objects.azure import AzureRootStore
+from gateway.objects.container import RootStore
+from gateway.objects.credentials import azure_credentials
+from gateway.objects.epoch import read_record, take_epoch
+from tests.support.azurite import Azurite
+from tests.support.processes import free_port
+from tests.unit.ctl.contract import FRESH, RootStoreContract
+
+pytestmark = pytest.mark.azurite
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def container() -> str:
+    return f"root-{next(_numbers)}"
+
+
+class TestAzure(RootStoreContract):
+    @pytest.fixture(params=["", "team/a"])
+    def prefix(self, request: pytest.FixtureRequest) -> str:
+        return request.param
+
+    @pytest.fixture
+    def store(self, azurite: Azurite, container: str, prefix: str) -> Iterator[RootStore]:
+        opened = open_root_store(f"az://{container}/{prefix}", azurite.environment)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def twin(self, azurite: Azurite, container: str, prefix: str) -> Iterator[RootStore]:
+        opened = AzureRootStore(azure_credentials(azurite.environment), container, prefix)
+        yield opened
+        opened.close()
+
+
+def test_prefixes_of_one_container_are_stores_of_their_own(azurite: Azurite, container: str) -> None:
+    for prefix in ("", "/a", "/a/b"):
+        store = open_root_store(f"az://{container}{prefix}", azurite.environment)
+        assert store.url == f"az://{container}{prefix}"
+        assert read_record(store) is None
+        assert take_epoch(store, FRESH, "t") == 1
+        store.close()
+
+
+def _refusal(env: dict[str, str]) -> StartError:
+    store = open_root_store("az://container", env)
+    with pytest.raises(StartError) as caught:
+        take_epoch(store, FRESH, "t")
+    store.close()
+    return caught.value
+
+
+def test_a_wrong_key_is_told(azurite: Azurite) -> None:
+    env = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string.replace("Eby8", "AAAA")}
+    found = _refusal(env)
+    assert found.reason is Reason.STORE_REFUSED
+    assert "refused the credential" in found.message
+    assert "clock" in found.hint
+
+
+def test_an_endpoint_that_nobody_serves_is_told_soon() -> None:
+    text = f"AccountName=acme;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:{free_port()}/acme"
+    began_s = time.monotonic()
+    found = _refusal({"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert found.reason is Reason.STORE_UNREACHABLE
+    assert "cannot be reached at http://127.0.0.1" in found.message
+    assert time.monotonic() - began_s < 20
