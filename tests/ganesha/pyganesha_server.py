@@ -8,6 +8,7 @@ from typing import Self
 
 import pytest
 
+from gateway.pyganesha.build import LIBRARY
 from gateway.pyganesha.serve import Service, rpcbind_answers
 from tests.ganesha.nfs3_client import JUKEBOX, Client, NfsError
 
@@ -21,11 +22,13 @@ class Server:
 
     def __init__(self, state: Path, factory: str, options: str = "", path: Path | None = None) -> None:
         search = f"{ROOT}:{path}" if path else str(ROOT)
-        self.service = Service(factory, state, options, path=search)
+        # Every address: the kernel's clients come from their tap devices.
+        self.service = Service(factory, state, options, bind="0.0.0.0", path=search)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, open_files: int | None = None) -> Self:
         """Returns when it serves. `open_files`: its limit of descriptors, which Ganesha takes for its own limit of opens."""
+        assert LIBRARY.exists(), "the plugin is not built: python -m gateway.pyganesha.build"
         self.service.log_file.unlink(missing_ok=True)
         limit = ["prlimit", f"--nofile={open_files}"] if open_files else []
         with (self.service.state / "output").open("ab") as output:
