@@ -38,7 +38,7 @@ run: ## Caudal in the foreground on a directory store, for this machine only (AR
 
 demo: ## a real client copies a tree in, the server is killed, everything is read back
 	@tools/setup
-	@$(BIN)/python tools/demo.py $(ARGS)
+	@$(BIN)/python -m tools.demo $(ARGS)
 
 bench: ## Caudal beside the stock server on the same disk; records the figures and renders docs/performance.md
 	@tools/setup
