@@ -1,0 +1,35 @@
+//! Azure Blob Storage: a container, or a prefix of one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::RetryConfig;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+
+use super::object::ObjectBackend;
+use crate::error::{BlockError, Result};
+
+/// Opens `container[/prefix]`. The options are the keys of `object_store`, such as `azure_storage_account_name`.
+pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBackend> {
+    let (container, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if container.is_empty() {
+        return Err(BlockError::Config("the URL names no container: az://CONTAINER[/PREFIX]".to_owned()));
+    }
+    // Attempts are counted above: a put that the client itself repeated could not be told from another one's.
+    let retry =
+        RetryConfig { max_retries: 0, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+    let mut builder = MicrosoftAzureBuilder::new().with_container_name(container).with_retry(retry);
+    for (key, value) in options {
+        let key: AzureConfigKey = key
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|_| BlockError::Config(format!("{key}: not an option of the store")))?;
+        builder = builder.with_config(key, value);
+    }
+    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+    let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint).unwrap_or_default();
+    let identity = format!("az://{account}@{endpoint}/{container}/{}", prefix.trim_matches('/'));
+    let azure = builder.build().map_err(|error| BlockError::Config(error.to_string()))?;
+    Ok(ObjectBackend::new(Arc::new(azure), prefix, identity))
+}

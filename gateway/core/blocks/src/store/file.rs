@@ -1,0 +1,253 @@
+//! Objects as files of a directory.
+//!
+//! A put writes a temporary file, syncs it, links it to its name (which fails where there is one) and syncs the directory.
+//! After a crash an object is there whole or not at all; a temporary file that is left over is removed when the store is
+//! opened a day later or after.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::{ObjectInfo, Store, StoreResult};
+use crate::error::StoreError;
+
+/// Directory of files that are being written.
+const INCOMING: &str = ".incoming";
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// A directory as an object store.
+pub struct FileStore {
+    root: Arc<PathBuf>,
+    /// Tells this opening's temporary files from those of other ones.
+    token: u64,
+    counter: AtomicU64,
+}
+
+impl FileStore {
+    /// Opens the directory, which is made where there is none. `token` is a random number.
+    pub fn open(root: &Path, token: u64) -> io::Result<Self> {
+        let incoming = root.join(INCOMING);
+        make_dirs(&incoming)?;
+        remove_left_over(&incoming, SystemTime::now())?;
+        Ok(Self { root: Arc::new(fs::canonicalize(root)?), token, counter: AtomicU64::new(0) })
+    }
+
+    fn path(&self, key: &str) -> StoreResult<PathBuf> {
+        let valid = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('\0');
+        if key.split('/').all(valid) {
+            Ok(self.root.join(key))
+        } else {
+            Err(StoreError::Permanent { key: key.to_owned(), message: "not a valid key".to_owned() })
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        key: &str,
+        f: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        match tokio::task::spawn_blocking(f).await {
+            Ok(result) => result.map_err(|error| store_error(key, &error)),
+            Err(error) => Err(StoreError::Temporary { key: key.to_owned(), message: error.to_string() }),
+        }
+    }
+}
+
+fn store_error(key: &str, error: &io::Error) -> StoreError {
+    let (key, message) = (key.to_owned(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NotFound(key),
+        io::ErrorKind::AlreadyExists => StoreError::AlreadyExists(key),
+        io::ErrorKind::UnexpectedEof => StoreError::Range(key),
+        io::ErrorKind::PermissionDenied => StoreError::Denied { key, message },
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => StoreError::Permanent { key, message },
+        _ => StoreError::Temporary { key, message },
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a directory and those above it so that they survive a crash.
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    make_dirs(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_dir(parent),
+    }
+}
+
+/// Removes temporary files that no put can still be writing.
+fn remove_left_over(incoming: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(incoming)? {
+        let entry = entry?;
+        let old = match entry.metadata() {
+            Ok(metadata) => {
+                now.duration_since(metadata.modified()?).is_ok_and(|age| age > LEFT_OVER_AFTER)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if old {
+            ignore_missing(fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn write_all(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let mut rest = &mut slices[..];
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn put(temporary: &Path, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_dirs(dir)?;
+    let linked = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
+        write_all(&mut file, chunks)?;
+        file.sync_all()?;
+        fs::hard_link(temporary, path)
+    })();
+    ignore_missing(fs::remove_file(temporary))?;
+    if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+        return linked;
+    }
+    // Also where the name was there: a put that recognises its own earlier attempt must leave it durable.
+    sync_dir(dir)?;
+    linked
+}
+
+fn read(path: &Path, range: &Range<u64>, piece: usize) -> io::Result<Vec<Bytes>> {
+    let file = File::open(path)?;
+    let end = range.end.min(file.metadata()?.len());
+    if range.start >= end {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut pieces = Vec::with_capacity((end - range.start).div_ceil(piece as u64) as usize);
+    let mut at = range.start;
+    while at < end {
+        let mut buffer = vec![0; (end - at).min(piece as u64) as usize];
+        file.read_exact_at(&mut buffer, at)?;
+        at += buffer.len() as u64;
+        pieces.push(Bytes::from(buffer));
+    }
+    Ok(pieces)
+}
+
+fn info(key: String, metadata: &fs::Metadata) -> io::Result<ObjectInfo> {
+    let modified_s = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    Ok(ObjectInfo { key, bytes: metadata.len(), modified_s })
+}
+
+/// Adds all files below `dir`; what goes away meanwhile is left out.
+fn list(dir: &Path, key: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.starts_with('.') {
+            continue;
+        }
+        let key = format!("{key}/{name}");
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => list(&entry.path(), &key, found)?,
+            Ok(metadata) => found.push(info(key, &metadata)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Store for FileStore {
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let path = self.path(key)?;
+            let number = self.counter.fetch_add(1, Relaxed);
+            let temporary = self.root.join(INCOMING).join(format!("{:016x}-{number:x}", self.token));
+            let chunks = chunks.to_vec();
+            self.run(key, move || put(&temporary, &path, &chunks)).await
+        })
+    }
+
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
+        Box::pin(async move {
+            let path = self.path(key)?;
+            self.run(key, move || read(&path, &range, piece)).await
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
+        Box::pin(async move {
+            let (path, name) = (self.path(key)?, key.to_owned());
+            self.run(key, move || info(name, &fs::metadata(path)?)).await
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            // The directory is not synced: an object that is back after a crash is deleted again.
+            let path = self.path(key)?;
+            self.run(key, move || ignore_missing(fs::remove_file(path))).await
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
+        Box::pin(async move {
+            let (dir, name) = (self.path(prefix)?, prefix.to_owned());
+            let walk = move || {
+                let mut found = Vec::new();
+                list(&dir, &name, &mut found)?;
+                Ok(found)
+            };
+            self.run(prefix, walk).await
+        })
+    }
+
+    fn identity(&self) -> String {
+        format!("file://{}", self.root.display())
+    }
+}

@@ -1,0 +1,73 @@
+//! One narrow interface to object stores. Objects are immutable: they are created, read and deleted.
+
+mod azure;
+mod file;
+mod object;
+pub mod open;
+mod retry;
+mod stats;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+pub use file::FileStore;
+pub use object::ObjectBackend;
+pub use retry::{Retrying, RetryPolicy};
+pub use stats::{Measured, StoreStats};
+
+use crate::error::StoreError;
+
+pub type StoreResult<T> = std::result::Result<T, StoreError>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectInfo {
+    /// Below the store's prefix.
+    pub key: String,
+    pub bytes: u64,
+    /// Seconds since 1970.
+    pub modified_s: f64,
+}
+
+/// An object store below a prefix. Keys are relative paths of letters, digits and `/`.
+pub trait Store: Send + Sync + 'static {
+    /// Creates an object; it is durable when this returns. `AlreadyExists` where there is one with this key: it is
+    /// never replaced. Readers see all of an object or nothing.
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// Reads a range clipped to the object, cut every `piece` bytes; each piece is an allocation of its own, so that one
+    /// that is kept holds no other in memory. `Range` where it begins at the end of the object or after it.
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>>;
+
+    /// Size and time of an object.
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>>;
+
+    /// Deletes an object; none is no error.
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// All objects in the directory `prefix` and below it.
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>>;
+
+    /// Names the place that is stored to; another place has another one.
+    fn identity(&self) -> String;
+
+    /// Figures, where someone counts.
+    fn stats(&self) -> Option<Arc<StoreStats>> {
+        None
+    }
+
+    /// Reads a range clipped to the object.
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Bytes>> {
+        Box::pin(async move {
+            let piece = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX).max(1);
+            Ok(self.get_pieces(key, range, piece).await?.into_iter().next().unwrap_or_default())
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! A store over the `object_store` crate: Azure in service, memory in tests.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use super::{ObjectInfo, Store, StoreResult};
+use crate::error::StoreError;
+
+/// Any `ObjectStore` below a prefix.
+pub struct ObjectBackend {
+    inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    identity: String,
+}
+
+impl ObjectBackend {
+    /// `identity` names the place, prefix included.
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, identity: String) -> Self {
+        Self { inner, prefix: Path::from(prefix), identity }
+    }
+
+    fn path(&self, key: &str) -> Path {
+        self.prefix.parts().chain(Path::from(key).parts().map(|part| part.as_ref().to_owned().into())).collect()
+    }
+
+    fn info(&self, meta: &ObjectMeta) -> Option<ObjectInfo> {
+        let parts = meta.location.prefix_match(&self.prefix)?;
+        let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+        let modified_s = meta.last_modified.timestamp_micros() as f64 / 1e6;
+        Some(ObjectInfo { key, bytes: meta.size, modified_s })
+    }
+}
+
+fn store_error(key: &str, error: object_store::Error) -> StoreError {
+    use object_store::Error;
+    let (key, message) = (key.to_owned(), error.to_string());
+    match error {
+        Error::NotFound { .. } => StoreError::NotFound(key),
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists(key),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { key, message },
+        Error::Generic { .. } if is_range(&message) => StoreError::Range(key),
+        Error::Generic { .. } | Error::JoinError { .. } => StoreError::Temporary { key, message },
+        _ => StoreError::Permanent { key, message },
+    }
+}
+
+/// The crate has no variant for a range that begins after the end.
+fn is_range(message: &str) -> bool {
+    message.contains("416 Range Not Satisfiable") || message.contains("starting at or after")
+        || message.contains("Wanted range starting at")
+}
+
+/// Cuts a stream of chunks into pieces with one copy.
+struct Cutter {
+    piece: usize,
+    left: u64,
+    open: Vec<u8>,
+    pieces: Vec<Bytes>,
+}
+
+impl Cutter {
+    fn take(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() {
+            if self.open.capacity() == 0 {
+                self.open.reserve_exact((self.piece as u64).min(self.left) as usize);
+            }
+            let room = self.piece - self.open.len();
+            let (head, tail) = chunk.split_at(chunk.len().min(room));
+            self.open.extend_from_slice(head);
+            self.left = self.left.saturating_sub(head.len() as u64);
+            chunk = tail;
+            if self.open.len() == self.piece {
+                self.pieces.push(Bytes::from(std::mem::take(&mut self.open)));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.open.is_empty() {
+            self.pieces.push(Bytes::from(self.open));
+        }
+        self.pieces
+    }
+}
+
+impl Store for ObjectBackend {
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let payload: PutPayload = chunks.iter().cloned().collect();
+            let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+            let result = self.inner.put_opts(&self.path(key), payload, options).await;
+            result.map(drop).map_err(|error| store_error(key, error))
+        })
+    }
+
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
+        Box::pin(async move {
+            let options = GetOptions { range: Some(GetRange::Bounded(range)), ..Default::default() };
+            let found = self.inner.get_opts(&self.path(key), options).await;
+            let found = found.map_err(|error| store_error(key, error))?;
+            let bytes = found.range.end - found.range.start;
+            let mut cutter = Cutter { piece, left: bytes, open: Vec::new(), pieces: Vec::new() };
+            let mut stream = found.into_stream();
+            while let Some(chunk) = stream.next().await {
+                cutter.take(&chunk.map_err(|error| store_error(key, error))?);
+            }
+            if cutter.left > 0 {
+                let message = format!("the answer lacks {} of {bytes} bytes", cutter.left);
+                return Err(StoreError::Temporary { key: key.to_owned(), message });
+            }
+            Ok(cutter.finish())
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
+        Box::pin(async move {
+            let meta = self.inner.head(&self.path(key)).await.map_err(|error| store_error(key, error))?;
+            self.info(&meta).ok_or_else(|| StoreError::NotFound(key.to_owned()))
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            match self.inner.delete(&self.path(key)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(store_error(key, error)),
+            }
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
+        Box::pin(async move {
+            let found: Vec<ObjectMeta> = self
+                .inner
+                .list(Some(&self.path(prefix)))
+                .try_collect()
+                .await
+                .map_err(|error| store_error(prefix, error))?;
+            Ok(found.iter().filter_map(|meta| self.info(meta)).collect())
+        })
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+}

@@ -1,0 +1,171 @@
+//! Tries again what may succeed, and recognises the success of a put whose reply was lost.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{ObjectInfo, Store, StoreResult, StoreStats};
+use crate::error::StoreError;
+
+/// Bytes at the end of an object that are compared to recognise it. A pack's end holds checksums of all of it.
+const COMPARED_BYTES: u64 = 4096;
+
+/// How long and how often.
+#[derive(Clone)]
+pub struct RetryPolicy {
+    /// Upper bound of the first pause; it doubles from one attempt to the next.
+    pub first_pause: Duration,
+    pub longest_pause: Duration,
+    /// No attempt is begun later than this after the first one.
+    pub deadline: Duration,
+    /// A number from 0 to 1 that each pause is multiplied by, so that clients do not come back all at once.
+    pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(5),
+            deadline: Duration::from_secs(60),
+            jitter: Arc::new(|| rand::rng().random::<f64>()),
+        }
+    }
+}
+
+/// A store that tries again.
+pub struct Retrying<S> {
+    inner: S,
+    policy: RetryPolicy,
+}
+
+/// Counts the attempts of one operation.
+struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    stats: Option<Arc<StoreStats>>,
+    began: Instant,
+    pause: Duration,
+}
+
+impl Attempts<'_> {
+    /// Waits before the next attempt; gives the error back where there is to be none.
+    async fn after(&mut self, error: StoreError) -> StoreResult<()> {
+        let pause = self.pause.mul_f64((self.policy.jitter)().clamp(0.0, 1.0));
+        if !error.is_temporary() || self.began.elapsed() + pause > self.policy.deadline {
+            return Err(error);
+        }
+        self.pause = (self.pause * 2).min(self.policy.longest_pause);
+        tokio::time::sleep(pause).await;
+        if let Some(stats) = &self.stats {
+            stats.retries.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl<S: Store> Retrying<S> {
+    pub const fn new(inner: S, policy: RetryPolicy) -> Self {
+        Self { inner, policy }
+    }
+
+    fn attempts(&self) -> Attempts<'_> {
+        Attempts {
+            policy: &self.policy,
+            stats: self.inner.stats(),
+            began: Instant::now(),
+            pause: self.policy.first_pause,
+        }
+    }
+
+    async fn retried<'a, T>(&'a self, op: impl Fn(&'a S) -> BoxFuture<'a, StoreResult<T>>) -> StoreResult<T> {
+        let mut attempts = self.attempts();
+        loop {
+            match op(&self.inner).await {
+                Ok(value) => return Ok(value),
+                Err(error) => attempts.after(error).await?,
+            }
+        }
+    }
+
+    /// Whether the object that is there is the one that an earlier attempt wrote: same size, same end.
+    async fn is_ours(&self, key: &str, chunks: &[Bytes]) -> StoreResult<bool> {
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        if self.head(key).await?.bytes != bytes {
+            return Ok(false);
+        }
+        if bytes == 0 {
+            return Ok(true);
+        }
+        let wanted = bytes.min(COMPARED_BYTES);
+        let found = self.get_range(key, bytes - wanted..bytes).await?;
+        Ok(found == end_of(chunks, wanted as usize))
+    }
+}
+
+fn end_of(chunks: &[Bytes], len: usize) -> Vec<u8> {
+    let mut left = len;
+    let mut parts = Vec::new();
+    for chunk in chunks.iter().rev() {
+        let part = &chunk[chunk.len() - chunk.len().min(left)..];
+        left -= part.len();
+        parts.push(part);
+        if left == 0 {
+            break;
+        }
+    }
+    parts.iter().rev().flat_map(|part| part.iter().copied()).collect()
+}
+
+impl<S: Store> Store for Retrying<S> {
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let mut attempts = self.attempts();
+            let mut first = true;
+            loop {
+                match self.inner.put(key, chunks).await {
+                    Ok(()) => return Ok(()),
+                    Err(StoreError::AlreadyExists(_)) if !first && self.is_ours(key, chunks).await? => {
+                        return Ok(());
+                    }
+                    Err(error) => attempts.after(error).await?,
+                }
+                first = false;
+            }
+        })
+    }
+
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
+        Box::pin(self.retried(move |inner| inner.get_pieces(key, range.clone(), piece)))
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
+        Box::pin(self.retried(move |inner| inner.head(key)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(self.retried(move |inner| inner.delete(key)))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
+        Box::pin(self.retried(move |inner| inner.list(prefix)))
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
+    fn stats(&self) -> Option<Arc<StoreStats>> {
+        self.inner.stats()
+    }
+}

@@ -1,0 +1,121 @@
+//! Counts what a store does: one attempt at a time, so retries count too.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use bytes::Bytes;
+use caudal_base::Histogram;
+use futures::future::BoxFuture;
+
+use super::{ObjectInfo, Store, StoreResult};
+use crate::error::StoreError;
+
+/// Figures since the store was opened. Latencies are of successful attempts.
+#[derive(Default)]
+pub struct StoreStats {
+    pub gets: AtomicU64,
+    pub puts: AtomicU64,
+    pub deletes: AtomicU64,
+    pub heads: AtomicU64,
+    pub lists: AtomicU64,
+    pub get_bytes: AtomicU64,
+    pub put_bytes: AtomicU64,
+    /// Failed attempts. That there is no such object, or one already, is an answer and no failure.
+    pub errors: AtomicU64,
+    /// Attempts after the first one of an operation.
+    pub retries: AtomicU64,
+    pub get: Histogram,
+    pub put: Histogram,
+}
+
+impl StoreStats {
+    fn note<T>(&self, count: &AtomicU64, result: &StoreResult<T>) {
+        count.fetch_add(1, Relaxed);
+        if let Err(error) = result
+            && !matches!(error, StoreError::NotFound(_) | StoreError::AlreadyExists(_) | StoreError::Range(_))
+        {
+            self.errors.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A store with figures.
+pub struct Measured<S> {
+    inner: S,
+    stats: Arc<StoreStats>,
+}
+
+impl<S: Store> Measured<S> {
+    pub fn new(inner: S) -> Self {
+        Self { inner, stats: Arc::default() }
+    }
+}
+
+impl<S: Store> Store for Measured<S> {
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let result = self.inner.put(key, chunks).await;
+            self.stats.note(&self.stats.puts, &result);
+            if result.is_ok() {
+                self.stats.put.record(began.elapsed());
+                let bytes: usize = chunks.iter().map(Bytes::len).sum();
+                self.stats.put_bytes.fetch_add(bytes as u64, Relaxed);
+            }
+            result
+        })
+    }
+
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let result = self.inner.get_pieces(key, range, piece).await;
+            self.stats.note(&self.stats.gets, &result);
+            if let Ok(pieces) = &result {
+                self.stats.get.record(began.elapsed());
+                let bytes: usize = pieces.iter().map(Bytes::len).sum();
+                self.stats.get_bytes.fetch_add(bytes as u64, Relaxed);
+            }
+            result
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
+        Box::pin(async move {
+            let result = self.inner.head(key).await;
+            self.stats.note(&self.stats.heads, &result);
+            result
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let result = self.inner.delete(key).await;
+            self.stats.note(&self.stats.deletes, &result);
+            result
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
+        Box::pin(async move {
+            let result = self.inner.list(prefix).await;
+            self.stats.note(&self.stats.lists, &result);
+            result
+        })
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
+    fn stats(&self) -> Option<Arc<StoreStats>> {
+        Some(self.stats.clone())
+    }
+}
