@@ -57,8 +57,9 @@ class Fsal:
     """A file system. Methods are called from many threads at once, each with Python's lock held.
 
     Names are bytes without ``/`` and NUL, of at most 255 bytes where Ganesha has looked; times are nanoseconds since 1970.
-    Permissions have been checked by Ganesha before a method is called, except who may create what: an implementation need
-    not look at :class:`Caller` but for owners of what it creates.
+    Permissions have been checked before a method is called, by mode bits, owner and groups as on Linux: :class:`Caller` is
+    there for the owners of what is created. Set-id bits that a change takes away are in what ``setattr`` gets, except that
+    a write by others than root clears them in the file system itself.
 
     Failures are raised: :class:`OSError` (mapped by errno), :class:`FsalError`, or any exception with an ``errno``. Anything
     else is logged with its traceback and answered SERVERFAULT; the server lives on. A method that raises must have changed
@@ -98,8 +99,7 @@ class Fsal:
         raise NotImplementedError
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
-        """Sets what is not ``None``. A size cuts the file or extends it with zeros; a change of owner or size by others than
-        root clears setuid and setgid bits as the file system sees fit."""
+        """Sets what is not ``None``. A size cuts the file or extends it with zeros."""
         raise FsalError(Status.ROFS)
 
     def statfs(self) -> FsInfo:

@@ -7,7 +7,17 @@ from itertools import count
 from typing import Self
 
 NFS, MOUNT = 100003, 100005
-OK, NOENT, EXIST, STALE, BADHANDLE, SERVERFAULT, JUKEBOX = 0, 2, 17, 70, 10001, 10006, 10008
+OK, PERM, NOENT, ACCES, EXIST, STALE, BADHANDLE, SERVERFAULT, JUKEBOX = (
+    0,
+    1,
+    2,
+    13,
+    17,
+    70,
+    10001,
+    10006,
+    10008,
+)
 UNCHECKED, GUARDED, EXCLUSIVE = 0, 1, 2
 UNSTABLE, FILE_SYNC = 0, 2
 
@@ -86,8 +96,10 @@ def skip_wcc(r: Reader) -> None:
 class Connection:
     """One TCP connection to one program; calls wait for their answer."""
 
-    def __init__(self, port: int, program: int, version: int = 3, timeout_s: float = 20) -> None:
-        self._version = version
+    def __init__(
+        self, port: int, program: int, version: int = 3, ids: tuple[int, int] = (0, 0), timeout_s: float = 20
+    ) -> None:
+        self._version, self._ids = version, ids
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._program = program
         self._xids = count(1)
@@ -101,7 +113,7 @@ class Connection:
         return self.receive()
 
     def send(self, procedure: int, arguments: bytes) -> None:
-        credentials = opaque(struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", 0, 0, 0))
+        credentials = opaque(struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", *self._ids, 0))
         header = struct.pack(">IIIIII", next(self._xids), 0, 2, self._program, self._version, procedure)
         message = header + struct.pack(">I", 1) + credentials + struct.pack(">II", 0, 0) + arguments
         self._socket.sendall(struct.pack(">I", 0x80000000 | len(message)) + message)
@@ -137,16 +149,18 @@ class Connection:
 
 
 class Client:
-    """An export of a server on this machine, as root."""
+    """An export of a server on this machine, by default as root; `ids`: user and group."""
 
-    def __init__(self, port: int, mount_port: int, export: str = "/export") -> None:
+    def __init__(
+        self, port: int, mount_port: int, export: str = "/export", ids: tuple[int, int] = (0, 0)
+    ) -> None:
         mount = Connection(mount_port, MOUNT)
         r = mount.call(1, opaque(export.encode()))
         mount.close()
         if status := r.u32():
             raise NfsError(status)
         self.root = r.opaque()
-        self.nfs = Connection(port, NFS)
+        self.nfs = Connection(port, NFS, ids=ids)
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +176,19 @@ class Client:
 
     def getattr(self, handle: bytes) -> Attributes:
         return Attributes.read(self._call(1, opaque(handle)))
+
+    def setattr(self, handle: bytes, **values: int) -> None:
+        """Sets what is named: mode, uid, gid, size."""
+        attributes = b"".join(
+            struct.pack(form, 1, values[name]) if name in values else bytes(4)
+            for name, form in (("mode", ">II"), ("uid", ">II"), ("gid", ">II"), ("size", ">IQ"))
+        )
+        self._call(2, opaque(handle) + attributes + bytes(12))
+
+    def mknod(self, directory: bytes, name: bytes, kind: int) -> None:
+        """`kind`: 3 or 4 for a block or character device 1,3; 7 for a FIFO."""
+        device = struct.pack(">II", 1, 3) if kind in {3, 4} else b""
+        self._call(11, opaque(directory) + opaque(name) + struct.pack(">I", kind) + bytes(24) + device)
 
     def lookup(self, directory: bytes, name: bytes) -> bytes:
         return self._call(3, opaque(directory) + opaque(name)).opaque()

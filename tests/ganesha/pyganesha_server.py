@@ -50,8 +50,8 @@ class Server:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def client(self) -> Client:
-        return Client(self.service.port, self.service.mount_port)
+    def client(self, uid: int = 0, gid: int = 0) -> Client:
+        return Client(self.service.port, self.service.mount_port, ids=(uid, gid))
 
     def url(self, path: str = "/") -> str:
         """For libnfs's programs."""

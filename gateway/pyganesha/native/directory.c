@@ -39,20 +39,18 @@ static fsal_status_t read_directory(struct fsal_obj_handle *directory, fsal_cook
 		return pyg_status(status);
 	entries = gsh_malloc(BATCH * sizeof(*entries));
 	while (!ended && !stopped) {
-		size_t count, i;
+		size_t count;
 
 		status = pyg_py_readdir_next(reader, entries, BATCH, &count, &ended);
 		if (status != ERR_FSAL_NO_ERROR)
 			break;
-		for (i = 0; i < count && !stopped; i++)
+		for (size_t i = 0; i < count && !stopped; i++)
 			stopped = deliver(&d, &entries[i]) >= DIR_READAHEAD;
-		if (i < count)
-			ended = false;
 	}
 	gsh_free(entries);
 	pyg_py_readdir_close(reader);
 	if (status == ERR_FSAL_NO_ERROR)
-		*eof = ended;
+		*eof = ended && !stopped; /* whoever stops may not have taken the last one */
 	return pyg_status(status);
 }
 

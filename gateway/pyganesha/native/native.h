@@ -182,6 +182,14 @@ bool pyg_opens_mark_orphan(struct pyg_open_table *t, uint64_t inode); /* false: 
 struct fsal_fd *pyg_fd_of(struct state_t *state);
 fsal_status_t pyg_may_access(struct pyg_export *x, struct pyg_object *o, struct state_t *state, fsal_openflags_t wanted, bool bypass);
 
+/* access.c: what the caller of this operation may do. Root, and what Ganesha does by itself, may everything. */
+fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *directory, struct pyganesha_attributes *out);
+fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *directory, const struct pyg_key *victim);
+fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved);
+fsal_status_t pyg_may_write(const struct pyganesha_attributes *a);
+fsal_status_t pyg_may_make(object_file_type_t type);
+fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set);
+
 /* io.c, for the asynchronous Python reads */
 void pyg_io_complete(struct pyg_io_call *call, int status, size_t amount, bool flag);
 int pyg_invalidate(struct pyg_export *x, uint64_t inode, uint64_t generation);

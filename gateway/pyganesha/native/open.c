@@ -27,14 +27,17 @@ static fsal_status_t change_open(struct pyg_export *x, uint64_t inode, struct st
 	return status;
 }
 
-static fsal_status_t truncate_to_zero(struct pyg_export *x, uint64_t inode)
+static fsal_status_t truncate_to_zero(struct pyg_export *x, const struct pyg_object *o)
 {
 	struct pyg_set_attributes set = { .mask = PYG_SET_SIZE };
 	struct pyg_caller caller;
+	fsal_status_t status = pyg_drop_set_id(x, o, &set);
 
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_fill_caller(&caller);
 	pyg_thread_enter();
-	return pyg_status(pyg_py_setattr(x, inode, &set, &caller));
+	return pyg_status(pyg_py_setattr(x, o->key.inode, &set, &caller));
 }
 
 static bool verifier_matches(struct pyg_export *x, const struct pyganesha_attributes *a, fsal_verifier_t verifier)
@@ -75,7 +78,7 @@ static fsal_status_t open_handle(struct pyg_export *x, struct pyg_object *o, str
 	if (FSAL_IS_ERROR(status))
 		return status;
 	if (flags & FSAL_O_TRUNC)
-		status = truncate_to_zero(x, o->key.inode);
+		status = truncate_to_zero(x, o);
 	if (!FSAL_IS_ERROR(status) && (compares_verifier(how) || attrs_out)) {
 		status = pyg_get_attributes(x, &o->key, &a);
 		if (!FSAL_IS_ERROR(status) && compares_verifier(how) && !verifier_matches(x, &a, verifier))
@@ -93,40 +96,40 @@ static fsal_status_t open_handle(struct pyg_export *x, struct pyg_object *o, str
 	return status;
 }
 
-/* Finds or makes the file. `*a` is its attributes after all of that. */
-static fsal_status_t find_or_create(struct pyg_export *x, uint64_t directory, const char *name, fsal_openflags_t flags,
-				    enum fsal_create_mode how, const struct fsal_attrlist *attrs_in, fsal_verifier_t verifier,
-				    struct pyganesha_attributes *a, bool *created)
+static fsal_status_t create(struct pyg_export *x, struct pyg_object *directory, const char *name, enum fsal_create_mode how,
+			    const struct fsal_attrlist *attrs_in, struct pyganesha_attributes *a, bool *created)
 {
+	int mode = how >= FSAL_EXCLUSIVE ? PYG_EXCLUSIVE : how == FSAL_GUARDED ? PYG_GUARDED : PYG_UNCHECKED;
+	fsal_status_t status = pyg_may_enter(x, directory, NULL);
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
-	fsal_status_t status;
 
-	*created = false;
-	pyg_thread_enter();
-	if (how == FSAL_NO_CREATE) {
-		status = pyg_status(pyg_py_lookup(x, directory, name, a));
-	} else {
-		int mode = how >= FSAL_EXCLUSIVE ? PYG_EXCLUSIVE : how == FSAL_GUARDED ? PYG_GUARDED : PYG_UNCHECKED;
-
-		pyg_fill_set(attrs_in, &set);
-		pyg_fill_caller(&caller);
-		status = pyg_status(pyg_py_create(x, directory, name, mode, &set, &caller, a, created));
-	}
-	if (FSAL_IS_ERROR(status) || *created)
+	if (FSAL_IS_ERROR(status))
 		return status;
-	status = not_a_file(a->kind);
+	pyg_fill_set(attrs_in, &set);
+	pyg_fill_caller(&caller);
+	pyg_thread_enter();
+	return pyg_status(pyg_py_create(x, directory->key.inode, name, mode, &set, &caller, a, created));
+}
+
+/* The name was there already: what an open does to it. `*a` is renewed where that changes the file. */
+static fsal_status_t take_existing(struct pyg_export *x, struct pyg_object *o, fsal_openflags_t flags, enum fsal_create_mode how,
+				   fsal_verifier_t verifier, struct pyganesha_attributes *a)
+{
+	fsal_status_t status = not_a_file(a->kind);
+
 	if (!FSAL_IS_ERROR(status) && compares_verifier(how) && !verifier_matches(x, a, verifier))
 		status = pyg_status(ERR_FSAL_EXIST);
-	if (!FSAL_IS_ERROR(status) && (flags & FSAL_O_TRUNC)) {
-		struct pyg_key key = { x->fsid_major, a->inode, a->generation };
-
-		status = pyg_opens_check(&x->opens, a->inode, FSAL_O_WRITE, false);
-		if (!FSAL_IS_ERROR(status))
-			status = truncate_to_zero(x, a->inode);
-		if (!FSAL_IS_ERROR(status))
-			status = pyg_get_attributes(x, &key, a);
-	}
+	if (FSAL_IS_ERROR(status) || !(flags & FSAL_O_TRUNC))
+		return status;
+	/* Ganesha checks the caller's access to the file only when we are back. */
+	status = pyg_may_write(a);
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_opens_check(&x->opens, o->key.inode, FSAL_O_WRITE, false);
+	if (!FSAL_IS_ERROR(status))
+		status = truncate_to_zero(x, o);
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_get_attributes(x, &o->key, a);
 	return status;
 }
 
@@ -134,19 +137,34 @@ static fsal_status_t open_name(struct pyg_export *x, struct pyg_object *director
 			       enum fsal_create_mode how, const char *name, struct fsal_attrlist *attrs_in, fsal_verifier_t verifier,
 			       struct fsal_obj_handle **new_handle, struct fsal_attrlist *attrs_out, bool *caller_perm_check)
 {
+	struct fsal_obj_handle *handle;
 	struct pyganesha_attributes a;
+	bool created = false;
 	fsal_status_t status;
-	bool created;
 
-	status = find_or_create(x, directory->key.inode, name, flags, how, attrs_in, verifier, &a, &created);
-	if (!FSAL_IS_ERROR(status) && state)
-		status = change_open(x, a.inode, state, flags);
+	if (how == FSAL_NO_CREATE) {
+		pyg_thread_enter();
+		status = pyg_status(pyg_py_lookup(x, directory->key.inode, name, &a));
+	} else {
+		status = create(x, directory, name, how, attrs_in, &a, &created);
+	}
 	if (FSAL_IS_ERROR(status))
 		return status;
-	*new_handle = pyg_object_new(x, &a, attrs_out);
-	*caller_perm_check = !created;
+	handle = pyg_object_new(x, &a, NULL);
+	if (!created)
+		status = take_existing(x, pyg_object_of(handle), flags, how, verifier, &a);
+	if (!FSAL_IS_ERROR(status) && state)
+		status = change_open(x, a.inode, state, flags);
+	if (FSAL_IS_ERROR(status)) {
+		handle->obj_ops->release(handle);
+		return status;
+	}
+	if (attrs_out)
+		pyg_fill_attributes(x, &a, attrs_out);
 	if (!state)
-		count_global_open(pyg_object_of(*new_handle));
+		count_global_open(pyg_object_of(handle));
+	*new_handle = handle;
+	*caller_perm_check = !created;
 	return status;
 }
 
@@ -177,7 +195,7 @@ static fsal_status_t reopen2(struct fsal_obj_handle *handle, struct state_t *sta
 
 	if (FSAL_IS_ERROR(status) || !(flags & FSAL_O_TRUNC))
 		return status;
-	status = truncate_to_zero(x, o->key.inode);
+	status = truncate_to_zero(x, o);
 	if (FSAL_IS_ERROR(status))
 		(void)change_open(x, o->key.inode, state, before);
 	return status;

@@ -46,7 +46,11 @@ static fsal_status_t make_directory(struct fsal_obj_handle *parent, const char *
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
 	struct pyganesha_attributes a;
+	fsal_status_t status;
 
+	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	pyg_thread_enter();
@@ -60,7 +64,11 @@ static fsal_status_t make_symlink(struct fsal_obj_handle *parent, const char *na
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
 	struct pyganesha_attributes a;
+	fsal_status_t status;
 
+	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	pyg_thread_enter();
@@ -75,14 +83,19 @@ static fsal_status_t make_node(struct fsal_obj_handle *parent, const char *name,
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
 	struct pyganesha_attributes a;
-	int status;
+	fsal_status_t status = pyg_may_make(type);
 
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	pyg_thread_enter();
-	status = pyg_py_mknod(x, inode_of(parent), name, pyg_kind_of(type), device ? attrs_in->rawdev.major : 0,
-			      device ? attrs_in->rawdev.minor : 0, &set, &caller, &a);
-	return answer(x, status, &a, handle, attrs_out);
+	return answer(x,
+		      pyg_py_mknod(x, inode_of(parent), name, pyg_kind_of(type), device ? attrs_in->rawdev.major : 0,
+				   device ? attrs_in->rawdev.minor : 0, &set, &caller, &a),
+		      &a, handle, attrs_out);
 }
 
 static fsal_status_t read_link(struct fsal_obj_handle *handle, struct gsh_buffdesc *content, bool refresh)
@@ -134,12 +147,11 @@ static fsal_status_t set_attributes(struct fsal_obj_handle *handle, bool bypass,
 	struct pyg_object *o = pyg_object_of(handle);
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
+	fsal_status_t status;
 
 	if (FSAL_TEST_MASK(attrs->valid_mask, ATTR_ACL))
 		return pyg_status(ERR_FSAL_ATTRNOTSUPP);
 	if (FSAL_TEST_MASK(attrs->valid_mask, ATTR_SIZE)) {
-		fsal_status_t status;
-
 		if (handle->type != REGULAR_FILE)
 			return pyg_status(handle->type == DIRECTORY ? ERR_FSAL_ISDIR : ERR_FSAL_INVAL);
 		status = pyg_may_access(x, o, state, FSAL_O_WRITE, bypass);
@@ -147,6 +159,9 @@ static fsal_status_t set_attributes(struct fsal_obj_handle *handle, bool bypass,
 			return status;
 	}
 	pyg_fill_set(attrs, &set);
+	status = pyg_drop_set_id(x, o, &set);
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_fill_caller(&caller);
 	pyg_thread_enter();
 	return pyg_status(pyg_py_setattr(x, o->key.inode, &set, &caller));
@@ -170,40 +185,59 @@ static void note_orphan(struct pyg_export *x, const struct pyg_key *key)
 		pyg_py_released(x, key->inode);
 }
 
+static fsal_status_t may_rename(struct pyg_export *x, struct pyg_object *moved, struct pyg_object *from, struct pyg_object *to,
+				const struct pyg_key *victim)
+{
+	fsal_status_t status = pyg_may_remove(x, from, &moved->key);
+
+	if (!FSAL_IS_ERROR(status))
+		status = victim ? pyg_may_remove(x, to, victim) : pyg_may_enter(x, to, NULL);
+	if (!FSAL_IS_ERROR(status) && from->key.inode != to->key.inode)
+		status = pyg_may_move(x, moved);
+	return status;
+}
+
 static fsal_status_t rename_name(struct fsal_obj_handle *handle, struct fsal_obj_handle *old_directory, const char *old_name,
 				 struct fsal_obj_handle *new_directory, const char *new_name)
 {
 	struct pyg_export *x = pyg_current_export();
-	struct pyganesha_attributes victim;
-	bool victim_open = false;
-	int status;
+	struct pyganesha_attributes a;
+	struct pyg_key victim;
+	bool replaces = false, victim_open = false;
+	fsal_status_t status;
 
 	pyg_thread_enter();
-	/* Ganesha does not say what the new name held; nothing can be an orphan while nothing is open. */
-	if (__atomic_load_n(&x->opens.inodes, __ATOMIC_SEQ_CST) > 0 &&
-	    pyg_py_lookup(x, inode_of(new_directory), new_name, &victim) == ERR_FSAL_NO_ERROR)
-		victim_open = victim.inode != inode_of(handle) && pyg_opens_is_open(&x->opens, victim.inode);
-	status = pyg_py_rename(x, inode_of(old_directory), old_name, inode_of(new_directory), new_name, victim_open);
-	if (status == ERR_FSAL_NO_ERROR && victim_open) {
-		struct pyg_key key = { x->fsid_major, victim.inode, victim.generation };
-
-		note_orphan(x, &key);
+	/* Ganesha does not say what the new name holds. It matters to permissions, and while anything is open to orphans. */
+	if (op_ctx->creds.caller_uid != 0 || __atomic_load_n(&x->opens.inodes, __ATOMIC_SEQ_CST) > 0)
+		replaces = pyg_py_lookup(x, inode_of(new_directory), new_name, &a) == ERR_FSAL_NO_ERROR;
+	if (replaces) {
+		victim = (struct pyg_key){ x->fsid_major, a.inode, a.generation };
+		victim_open = a.inode != inode_of(handle) && pyg_opens_is_open(&x->opens, a.inode);
 	}
-	return pyg_status(status);
+	status = may_rename(x, pyg_object_of(handle), pyg_object_of(old_directory), pyg_object_of(new_directory),
+			    replaces ? &victim : NULL);
+	if (FSAL_IS_ERROR(status))
+		return status;
+	status = pyg_status(pyg_py_rename(x, inode_of(old_directory), old_name, inode_of(new_directory), new_name, victim_open));
+	if (!FSAL_IS_ERROR(status) && victim_open)
+		note_orphan(x, &victim);
+	return status;
 }
 
-static fsal_status_t remove_name(struct fsal_obj_handle *directory, struct fsal_obj_handle *victim, const char *name)
+static fsal_status_t remove_name(struct fsal_obj_handle *directory, struct fsal_obj_handle *handle, const char *name)
 {
 	struct pyg_export *x = pyg_current_export();
-	struct pyg_object *o = pyg_object_of(victim);
-	bool victim_open = pyg_opens_is_open(&x->opens, o->key.inode);
-	int status;
+	struct pyg_object *victim = pyg_object_of(handle);
+	bool victim_open = pyg_opens_is_open(&x->opens, victim->key.inode);
+	fsal_status_t status = pyg_may_remove(x, pyg_object_of(directory), &victim->key);
 
+	if (FSAL_IS_ERROR(status))
+		return status;
 	pyg_thread_enter();
-	status = pyg_py_unlink(x, inode_of(directory), name, victim_open);
-	if (status == ERR_FSAL_NO_ERROR && victim_open)
-		note_orphan(x, &o->key);
-	return pyg_status(status);
+	status = pyg_status(pyg_py_unlink(x, inode_of(directory), name, victim_open));
+	if (!FSAL_IS_ERROR(status) && victim_open)
+		note_orphan(x, &victim->key);
+	return status;
 }
 
 static fsal_status_t handle_to_wire(const struct fsal_obj_handle *handle, fsal_digesttype_t type, struct gsh_buffdesc *out)
