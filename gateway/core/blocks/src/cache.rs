@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use foyer::{
-    BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy, Load,
-    RecoverMode, S3FifoConfig, Spawner,
+    BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
+    HybridCachePolicy, Load, RecoverMode, S3FifoConfig, Spawner,
 };
 use tokio::runtime::Handle;
 
 use crate::error::{BlockError, Result};
-use crate::pack::format::BLOCK;
 
 /// A block of a pack. It means the same for ever and everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +28,10 @@ impl Code for BlockKey {
     }
 
     fn decode(reader: &mut impl io::Read) -> foyer::Result<Self> {
-        Ok(Self { pack: u64::decode(reader)?, block: u32::decode(reader)? })
+        Ok(Self {
+            pack: u64::decode(reader)?,
+            block: u32::decode(reader)?,
+        })
     }
 
     fn estimated_size(&self) -> usize {
@@ -71,7 +73,10 @@ impl Cache {
     pub async fn open(rt: Handle, identity: &str, l1_bytes: u64, l2: Option<(&Path, u64)>) -> Result<Self> {
         let shards = (l1_bytes / SHARD_BYTES).clamp(1, 16) as usize;
         // A third for what was seen once: read-ahead must not push itself out.
-        let eviction = S3FifoConfig { small_queue_capacity_ratio: 0.33, ..S3FifoConfig::default() };
+        let eviction = S3FifoConfig {
+            small_queue_capacity_ratio: 0.33,
+            ..S3FifoConfig::default()
+        };
         let builder = HybridCacheBuilder::new()
             .with_name("caudal")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
@@ -89,11 +94,16 @@ impl Cache {
                 let bytes = bytes.max(SMALLEST_L2);
                 let region = region_bytes(bytes);
                 prepare(dir, &format!("{identity}\nregion {region}\n"))?;
-                let device = FsDeviceBuilder::new(dir).with_capacity(bytes as usize).build().map_err(cache_error)?;
+                let device = FsDeviceBuilder::new(dir)
+                    .with_capacity(bytes as usize)
+                    .build()
+                    .map_err(cache_error)?;
                 let engine = BlockEngineConfig::new(device)
                     .with_block_size(region)
                     .with_submit_queue_size_threshold(L2_QUEUE_BYTES);
-                builder.with_engine_config(engine).with_recover_mode(RecoverMode::Quiet)
+                builder
+                    .with_engine_config(engine)
+                    .with_recover_mode(RecoverMode::Quiet)
             }
         };
         Ok(Self {
@@ -110,7 +120,11 @@ impl Cache {
     #[inline]
     pub fn get_l1(&self, key: BlockKey) -> Option<Bytes> {
         let found = self.peek_l1(key);
-        let counter = if found.is_some() { &self.l1_hits } else { &self.l1_misses };
+        let counter = if found.is_some() {
+            &self.l1_hits
+        } else {
+            &self.l1_misses
+        };
         counter.fetch_add(1, Relaxed);
         found
     }
@@ -119,6 +133,10 @@ impl Cache {
     #[inline]
     pub fn peek_l1(&self, key: BlockKey) -> Option<Bytes> {
         self.tiers.memory().get(&key).map(|entry| entry.value().clone())
+    }
+
+    pub fn contains_l1(&self, key: BlockKey) -> bool {
+        self.tiers.memory().contains(&key)
     }
 
     /// Looks a block up in L2. What L2 cannot read or find sound is not there.
@@ -131,7 +149,11 @@ impl Cache {
             Ok(Load::Piece { piece, .. }) => Some(piece.value().clone()),
             Ok(Load::Miss | Load::Throttled) | Err(_) => None,
         };
-        let counter = if found.is_some() { &self.l2_hits } else { &self.l2_misses };
+        let counter = if found.is_some() {
+            &self.l2_hits
+        } else {
+            &self.l2_misses
+        };
         counter.fetch_add(1, Relaxed);
         found
     }

@@ -38,7 +38,11 @@ impl StoreError {
 pub enum BlockError {
     /// What the store holds is not what was written. `block` is None where it concerns the footer or the whole pack.
     #[error("pack {pack:016x}{}: {why}", Place(*block))]
-    Corrupt { pack: u64, block: Option<u32>, why: String },
+    Corrupt {
+        pack: u64,
+        block: Option<u32>,
+        why: String,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The block cache's directory or size does not do.

@@ -1,4 +1,4 @@
-//! Bringing blocks: from the disk tier, else from the store.
+//! Bringing blocks that L1 lacks: from L2, else from the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,223 +9,159 @@ use futures::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::cache::l1::L1;
-use crate::cache::l2::L2;
-use crate::cache::{BlockKey, FetchStats};
-use crate::errors::{BlockError, StoreError};
-use crate::flights::{Boarding, Flight, Flights, Lead};
-use crate::pack::format::BLOCK_BYTES;
-use crate::pack::reader::decode_block;
-use crate::store::keys::pack_key;
-use crate::store::{Store, failpoint_error};
+use crate::cache::{BlockKey, Cache};
+use crate::error::{BlockError, Result, StoreError};
+use crate::flight::{Claim, Flights, Ticket};
+use crate::pack::format::{BLOCK, check_block, pack_key};
+use crate::store::Store;
 
 /// Blocks of one GET: 4 MiB.
-pub const RUN_BLOCKS: usize = 16;
-/// GETs on their way at once, of all readers; with `RUN_BLOCKS` this bounds their memory.
+const RUN_BLOCKS: usize = 16;
+/// GETs of all readers under way at once; with `RUN_BLOCKS` this bounds their memory.
 const CONCURRENT_GETS: usize = 64;
 
-type Outcome = Result<Bytes, BlockError>;
-
-/// A block of a reader: here, or on its way.
-pub enum Seat {
-    Here(Bytes),
-    Waiting(Flight),
-}
-
-impl Seat {
-    pub async fn arrive(self) -> Outcome {
-        match self {
-            Self::Here(bytes) => Ok(bytes),
-            Self::Waiting(flight) => flight.await.unwrap_or(Err(BlockError::Closed)),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Counters {
-    runs: AtomicU64,
-    blocks: AtomicU64,
-    joined: AtomicU64,
-    refetched: AtomicU64,
-    corrupt: AtomicU64,
-}
-
 pub struct Fetcher {
-    runtime: Handle,
+    rt: Handle,
     store: Arc<dyn Store>,
-    pub l1: L1,
-    pub l2: Option<Arc<L2>>,
-    flights: Flights,
+    pub cache: Cache,
+    pub flights: Arc<Flights>,
     gets: Semaphore,
-    counters: Counters,
+    bad_blocks: AtomicU64,
 }
 
 impl Fetcher {
-    pub fn new(runtime: Handle, store: Arc<dyn Store>, l1: L1, l2: Option<Arc<L2>>) -> Self {
+    pub fn new(rt: Handle, store: Arc<dyn Store>, cache: Cache) -> Self {
         Self {
-            runtime,
+            rt,
             store,
-            l1,
-            l2,
-            flights: Flights::default(),
+            cache,
+            flights: Arc::default(),
             gets: Semaphore::new(CONCURRENT_GETS),
-            counters: Counters::default(),
+            bad_blocks: AtomicU64::new(0),
         }
     }
 
-    /// Begins to bring blocks; nobody has to wait for it to happen. Each run of neighbours that are missing gets a task.
-    pub fn begin(self: &Arc<Self>, pack: u64, first: u32, count: u32) -> Vec<Seat> {
-        let mut seats = Vec::with_capacity(count as usize);
-        let mut leads: Vec<Lead> = Vec::new();
-        for block in (first..=u32::MAX).take(count as usize) {
-            let key = BlockKey { pack, block };
-            let seat = match self.flights.board(key, || self.l1.peek(key)) {
-                Boarding::Here(bytes) => Seat::Here(bytes),
-                Boarding::Join(flight) => {
-                    self.counters.joined.fetch_add(1, Relaxed);
-                    Seat::Waiting(flight)
+    /// Blocks that did not fit their checksum when they came from the store, counted each time.
+    pub fn bad_blocks(&self) -> u64 {
+        self.bad_blocks.load(Relaxed)
+    }
+
+    /// Begins to bring blocks; it happens whether or not somebody waits. Every run of neighbours gets a task of its own.
+    pub fn begin(self: &Arc<Self>, pack: u64, first: u32, count: u32) -> Vec<Ticket> {
+        let keys = (first..=u32::MAX)
+            .take(count as usize)
+            .map(|block| BlockKey { pack, block });
+        let (tickets, claims) = self.flights.board(keys, |key| self.cache.peek_l1(key));
+        for run in split_runs(claims, usize::MAX) {
+            self.rt.spawn(self.clone().bring(run));
+        }
+        tickets
+    }
+
+    /// Brings one run: what L2 has from there, the gaps from the store at the same time.
+    async fn bring(self: Arc<Self>, run: Vec<Claim>) {
+        let cached = join_all(run.iter().map(|claim| self.cache.get_l2(claim.key))).await;
+        let mut missing = Vec::new();
+        for (claim, found) in run.into_iter().zip(cached) {
+            match found {
+                Some(payload) => {
+                    self.cache.raise(claim.key, payload.clone());
+                    claim.finish(Ok(payload));
                 }
-                Boarding::Lead(flight, lead) => {
-                    if leads.last().is_some_and(|last| last.key().block + 1 != block) {
-                        self.spawn(pack, std::mem::take(&mut leads));
-                    }
-                    leads.push(lead);
-                    Seat::Waiting(flight)
-                }
-            };
-            seats.push(seat);
+                None => missing.push(claim),
+            }
         }
-        self.spawn(pack, leads);
-        seats
+        join_all(
+            split_runs(missing, RUN_BLOCKS)
+                .into_iter()
+                .map(|run| self.fetch(run)),
+        )
+        .await;
     }
 
-    fn spawn(self: &Arc<Self>, pack: u64, leads: Vec<Lead>) {
-        if !leads.is_empty() {
-            let crew = Crew { fetcher: self.clone(), leads };
-            self.runtime.spawn(crew.bring(pack));
+    async fn fetch(&self, run: Vec<Claim>) {
+        let Some(BlockKey { pack, block: first }) = run.first().map(|claim| claim.key) else {
+            return;
+        };
+        let outcomes = self.from_store(pack, first, run.len()).await;
+        for (claim, outcome) in run.into_iter().zip(outcomes) {
+            if let Ok(payload) = &outcome {
+                self.cache.insert(claim.key, payload.clone());
+            }
+            claim.finish(outcome);
         }
     }
 
-    async fn from_l2(&self, keys: impl Iterator<Item = BlockKey>) -> Vec<Option<Bytes>> {
-        let Some(l2) = &self.l2 else { return keys.map(|_| None).collect() };
-        join_all(keys.map(|key| l2.get(key))).await
-    }
-
-    /// Fetches neighbours with one GET. Blocks that are bad are fetched once more, each alone.
-    async fn from_store(&self, pack: u64, first: u32, count: usize) -> Vec<Outcome> {
-        let raw = match self.get(pack, first, count).await {
-            Ok(raw) => raw,
+    /// Fetches neighbours with one GET. A block that is bad is fetched once more, alone.
+    async fn from_store(&self, pack: u64, first: u32, count: usize) -> Vec<Result<Bytes>> {
+        let pieces = match self.get(pack, first, count).await {
+            Ok(pieces) => pieces,
             Err(error) => return vec![Err(error); count],
         };
         let mut outcomes = Vec::with_capacity(count);
         for (index, block) in (first..=u32::MAX).take(count).enumerate() {
-            let raw = raw.get(index).cloned().unwrap_or_default();
-            outcomes.push(match decode_block(pack, block, &raw) {
+            let sound = self.check(pack, block, pieces.get(index));
+            outcomes.push(match sound {
                 Ok(payload) => Ok(payload),
-                Err(_) => self.again(pack, block).await,
+                Err(_) => self.fetch_again(pack, block).await,
             });
         }
         outcomes
     }
 
-    async fn again(&self, pack: u64, block: u32) -> Outcome {
-        self.counters.refetched.fetch_add(1, Relaxed);
-        let raw = self.get(pack, block, 1).await.map_err(|error| match error {
-            BlockError::Store(StoreError::OutOfRange(_)) => {
-                BlockError::corrupt(pack, format!("ends before block {block}"))
-            }
-            other => other,
-        });
-        let outcome =
-            raw.and_then(|raw| decode_block(pack, block, raw.first().unwrap_or(&Bytes::new())));
-        if matches!(outcome, Err(BlockError::Corrupt { .. })) {
-            self.counters.corrupt.fetch_add(1, Relaxed);
+    async fn fetch_again(&self, pack: u64, block: u32) -> Result<Bytes> {
+        let pieces = self.get(pack, block, 1).await?;
+        self.check(pack, block, pieces.first())
+    }
+
+    /// The payload of a piece, if it is the block that it should be.
+    fn check(&self, pack: u64, block: u32, piece: Option<&Bytes>) -> Result<Bytes> {
+        let checked = match piece {
+            Some(bytes) => check_block(pack, block, bytes).map(|(_, payload)| bytes.slice(payload)),
+            None => Err(beyond_end(pack, block)),
+        };
+        if checked.is_err() {
+            self.bad_blocks.fetch_add(1, Relaxed);
         }
-        outcome
+        checked
     }
 
-    async fn get(&self, pack: u64, first: u32, count: usize) -> Result<Vec<Bytes>, BlockError> {
-        failpoint::hit("pack.before_get").map_err(failpoint_error)?;
-        let _permit = self.gets.acquire().await.map_err(|_| BlockError::Closed)?;
-        self.counters.runs.fetch_add(1, Relaxed);
-        self.counters.blocks.fetch_add(count as u64, Relaxed);
-        let start = u64::from(first) * BLOCK_BYTES;
-        let range = start..start + count as u64 * BLOCK_BYTES;
-        Ok(self.store.get_pieces(&pack_key(pack), range, BLOCK_BYTES as usize).await?)
-    }
-
-    pub fn stats(&self) -> FetchStats {
-        let counters = &self.counters;
-        FetchStats {
-            runs: counters.runs.load(Relaxed),
-            blocks: counters.blocks.load(Relaxed),
-            joined: counters.joined.load(Relaxed),
-            refetched: counters.refetched.load(Relaxed),
-            corrupt: counters.corrupt.load(Relaxed),
-            ..FetchStats::default()
+    async fn get(&self, pack: u64, first: u32, count: usize) -> Result<Vec<Bytes>> {
+        let key = pack_key(pack);
+        failpoint::hit("pack.before_get").map_err(|error| StoreError::Permanent {
+            key: key.clone(),
+            message: error.to_string(),
+        })?;
+        let _permit = self.gets.acquire().await.map_err(|_| BlockError::Abandoned)?;
+        let start = u64::from(first) * BLOCK;
+        match self
+            .store
+            .get_pieces(&key, start..start + count as u64 * BLOCK, BLOCK as usize)
+            .await
+        {
+            Ok(pieces) => Ok(pieces),
+            Err(StoreError::Range(_)) => Err(beyond_end(pack, first)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Neighbouring blocks that one task brings. If the task ends early, its flights end too.
-struct Crew {
-    fetcher: Arc<Fetcher>,
-    leads: Vec<Lead>,
-}
-
-impl Crew {
-    async fn bring(mut self, pack: u64) {
-        let fetcher = self.fetcher.clone();
-        let cached = fetcher.from_l2(self.leads.iter().map(Lead::key)).await;
-        let mut missing: Vec<Lead> = Vec::new();
-        for (lead, found) in std::mem::take(&mut self.leads).into_iter().zip(cached) {
-            match found {
-                Some(payload) => {
-                    fetcher.l1.insert(lead.key(), &payload);
-                    fetcher.flights.land(lead, Ok(payload));
-                }
-                None => missing.push(lead),
-            }
-        }
-        let runs = split_runs(missing).into_iter().map(|leads| Self { fetcher: fetcher.clone(), leads }.fetch(pack));
-        join_all(runs).await;
-    }
-
-    /// Brings one run from the store and puts it into both tiers.
-    async fn fetch(mut self, pack: u64) {
-        let fetcher = self.fetcher.clone();
-        let Some(first) = self.leads.first().map(|lead| lead.key().block) else { return };
-        let outcomes = fetcher.from_store(pack, first, self.leads.len()).await;
-        for (lead, outcome) in std::mem::take(&mut self.leads).into_iter().zip(outcomes) {
-            if let Ok(payload) = &outcome {
-                fetcher.l1.insert(lead.key(), payload);
-                if let Some(l2) = &fetcher.l2 {
-                    l2.insert(lead.key(), payload.clone());
-                }
-            }
-            fetcher.flights.land(lead, outcome);
-        }
+fn beyond_end(pack: u64, block: u32) -> BlockError {
+    BlockError::Corrupt {
+        pack,
+        block: Some(block),
+        why: "the object ends before it".to_owned(),
     }
 }
 
-impl Drop for Crew {
-    fn drop(&mut self) {
-        self.fetcher.flights.abandon(std::mem::take(&mut self.leads));
-    }
-}
-
-/// Splits where blocks are no neighbours, and where a run gets too long.
-fn split_runs(leads: Vec<Lead>) -> Vec<Vec<Lead>> {
-    let mut runs: Vec<Vec<Lead>> = Vec::new();
-    for lead in leads {
-        let block = lead.key().block;
+/// Groups claims into runs of neighbours, each of at most `longest` blocks.
+fn split_runs(claims: Vec<Claim>, longest: usize) -> Vec<Vec<Claim>> {
+    let mut runs: Vec<Vec<Claim>> = Vec::new();
+    for claim in claims {
+        let follows = |last: &Claim| last.key.block.checked_add(1) == Some(claim.key.block);
         match runs.last_mut() {
-            Some(run)
-                if run.len() < RUN_BLOCKS && run.last().is_some_and(|last| last.key().block + 1 == block) =>
-            {
-                run.push(lead);
-            }
-            _ => runs.push(vec![lead]),
+            Some(run) if run.len() < longest && run.last().is_some_and(follows) => run.push(claim),
+            _ => runs.push(vec![claim]),
         }
     }
     runs

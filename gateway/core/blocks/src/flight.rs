@@ -29,7 +29,10 @@ impl Ticket {
         match self {
             Self::Ready(bytes) => Ok(bytes),
             Self::Waiting(mut answer) => {
-                let answer = answer.wait_for(Option::is_some).await.map_err(|_| BlockError::Abandoned)?;
+                let answer = answer
+                    .wait_for(Option::is_some)
+                    .await
+                    .map_err(|_| BlockError::Abandoned)?;
                 answer.clone().unwrap_or(Err(BlockError::Abandoned))
             }
         }
@@ -76,7 +79,11 @@ impl Flights {
                 let (sender, receiver) = watch::channel(None);
                 map.insert(key, receiver.clone());
                 tickets.push(Ticket::Waiting(receiver));
-                claims.push(Claim { key, flights: self.clone(), answer: sender });
+                claims.push(Claim {
+                    key,
+                    flights: self.clone(),
+                    answer: sender,
+                });
             }
         }
         (tickets, claims)

@@ -47,8 +47,17 @@ impl Readahead {
     pub const fn new(max_bytes: u64) -> Self {
         Self {
             max_window: max_bytes,
-            stream: Stream { end: 0, reads: 0, window: 0, asked: 0 },
-            stride: Stride { last: 0, step: 0, steps: 0 },
+            stream: Stream {
+                end: 0,
+                reads: 0,
+                window: 0,
+                asked: 0,
+            },
+            stride: Stride {
+                last: 0,
+                step: 0,
+                steps: 0,
+            },
             begun: false,
         }
     }
@@ -65,7 +74,12 @@ impl Readahead {
             return self.sequential(end, file_size);
         }
         // A file that is opened is usually read from its beginning, so that read counts as one of a stream.
-        self.stream = Stream { end, reads: u32::from(offset == 0), window: 0, asked: end };
+        self.stream = Stream {
+            end,
+            reads: u32::from(offset == 0),
+            window: 0,
+            asked: end,
+        };
         self.begun = true;
         self.strided(offset, len, file_size)
     }
@@ -91,7 +105,9 @@ impl Readahead {
         if stream.asked - stream.end > stream.window / 2 {
             return None;
         }
-        stream.window = (stream.window * 2).clamp(FIRST_WINDOW, self.max_window.max(FIRST_WINDOW)).min(self.max_window);
+        stream.window = (stream.window * 2)
+            .clamp(FIRST_WINDOW, self.max_window.max(FIRST_WINDOW))
+            .min(self.max_window);
         let wanted = stream.asked..stream.end.saturating_add(stream.window).min(file_size);
         if wanted.start >= wanted.end {
             return None;

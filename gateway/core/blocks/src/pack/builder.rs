@@ -53,7 +53,12 @@ impl PackBuilder {
         let len = data.len() as u64;
         match self.entries.last_mut() {
             Some(last) if last.inode == inode && last.offset + last.len == offset => last.len += len,
-            _ => self.entries.push(Entry { inode, offset, len, pack_offset }),
+            _ => self.entries.push(Entry {
+                inode,
+                offset,
+                len,
+                pack_offset,
+            }),
         }
         self.payload_bytes += len;
         let mut rest = data;
@@ -113,10 +118,20 @@ impl PackBuilder {
             data_crc: crc32c::crc32c(&self.crcs),
             entries: self.entries,
         };
-        let blocks = self.full.iter().map(|block| block.slice(BLOCK_HEADER..)).collect();
+        let blocks = self
+            .full
+            .iter()
+            .map(|block| block.slice(BLOCK_HEADER..))
+            .collect();
         let mut chunks = self.full;
         chunks.push(Bytes::from(footer.encode()));
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Pack { id: self.id, chunks, blocks, bytes, entries: footer.entries }
+        Pack {
+            id: self.id,
+            chunks,
+            blocks,
+            bytes,
+            entries: footer.entries,
+        }
     }
 }

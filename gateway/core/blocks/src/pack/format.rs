@@ -97,7 +97,11 @@ pub fn block_header(crc: u32, payload_len: usize) -> [u8; BLOCK_HEADER] {
 
 /// Checks a physical block, which may be followed by other bytes. Returns its CRC and the payload's place in `bytes`.
 pub fn check_block(pack: u64, block: u32, bytes: &[u8]) -> Result<(u32, std::ops::Range<usize>)> {
-    let corrupt = |why: &str| BlockError::Corrupt { pack, block: Some(block), why: why.to_owned() };
+    let corrupt = |why: &str| BlockError::Corrupt {
+        pack,
+        block: Some(block),
+        why: why.to_owned(),
+    };
     let Some((header, rest)) = bytes.split_at_checked(BLOCK_HEADER) else {
         return Err(corrupt("shorter than a block's header"));
     };
@@ -105,7 +109,9 @@ pub fn check_block(pack: u64, block: u32, bytes: &[u8]) -> Result<(u32, std::ops
     if len == 0 || len as u64 > PAYLOAD {
         return Err(corrupt("impossible payload length"));
     }
-    let payload = rest.get(..len).ok_or_else(|| corrupt("shorter than its payload"))?;
+    let payload = rest
+        .get(..len)
+        .ok_or_else(|| corrupt("shorter than its payload"))?;
     if block_crc(pack, block, payload) != crc {
         return Err(corrupt("checksum does not match"));
     }
@@ -136,15 +142,29 @@ pub struct Trailer {
 impl Trailer {
     /// Reads the trailer at the end of `tail`.
     pub fn parse(pack: u64, tail: &[u8]) -> Result<Self> {
-        let corrupt = |why: &str| BlockError::Corrupt { pack, block: None, why: why.to_owned() };
-        let start = tail.len().checked_sub(TRAILER).ok_or_else(|| corrupt("shorter than a trailer"))?;
+        let corrupt = |why: &str| BlockError::Corrupt {
+            pack,
+            block: None,
+            why: why.to_owned(),
+        };
+        let start = tail
+            .len()
+            .checked_sub(TRAILER)
+            .ok_or_else(|| corrupt("shorter than a trailer"))?;
         let bytes = &tail[start..];
         if bytes[12..] != MAGIC {
             return Err(corrupt("does not end as a pack does"));
         }
-        let trailer = Self { footer_bytes: u32_at(bytes, 0), crc: u32_at(bytes, 4), version: u32_at(bytes, 8) };
+        let trailer = Self {
+            footer_bytes: u32_at(bytes, 0),
+            crc: u32_at(bytes, 4),
+            version: u32_at(bytes, 8),
+        };
         if trailer.version != VERSION {
-            return Err(corrupt(&format!("format version {} is not known", trailer.version)));
+            return Err(corrupt(&format!(
+                "format version {} is not known",
+                trailer.version
+            )));
         }
         let entries = (trailer.footer_bytes as usize).checked_sub(FOOTER_HEAD);
         if entries.is_none_or(|bytes| bytes % ENTRY != 0) || u64::from(trailer.footer_bytes) > FOOTER_LIMIT {
@@ -190,10 +210,16 @@ impl Footer {
     ///
     /// Nothing in the bytes is trusted: any other than those of a pack `id` of this size is `Corrupt`.
     pub fn parse(id: u64, tail: &[u8], object_bytes: u64) -> Result<Self> {
-        let corrupt = |why: &str| BlockError::Corrupt { pack: id, block: None, why: why.to_owned() };
+        let corrupt = |why: &str| BlockError::Corrupt {
+            pack: id,
+            block: None,
+            why: why.to_owned(),
+        };
         let trailer = Trailer::parse(id, tail)?;
         let end = tail.len() - TRAILER;
-        let start = end.checked_sub(trailer.footer_bytes as usize).ok_or_else(|| corrupt("footer is cut off"))?;
+        let start = end
+            .checked_sub(trailer.footer_bytes as usize)
+            .ok_or_else(|| corrupt("footer is cut off"))?;
         let body = &tail[start..end];
         if footer_crc(body) != trailer.crc {
             return Err(corrupt("footer's checksum does not match"));
@@ -228,7 +254,11 @@ impl Footer {
             }
             at = at.checked_add(entry.len).ok_or("entries do not fit together")?;
         }
-        if at == self.payload_bytes { Ok(()) } else { Err("entries do not fill the payload") }
+        if at == self.payload_bytes {
+            Ok(())
+        } else {
+            Err("entries do not fill the payload")
+        }
     }
 }
 

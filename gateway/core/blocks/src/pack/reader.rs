@@ -15,7 +15,10 @@ const TAIL_BYTES: u64 = 64 << 10;
 const VERIFY_BLOCKS: u64 = 16;
 
 fn failed(id: u64, error: &std::io::Error) -> BlockError {
-    BlockError::Store(StoreError::Permanent { key: pack_key(id), message: error.to_string() })
+    BlockError::Store(StoreError::Permanent {
+        key: pack_key(id),
+        message: error.to_string(),
+    })
 }
 
 /// Puts a pack; it is durable when this returns. After an error it may be there or not: its id must not be used again.
@@ -33,7 +36,11 @@ pub async fn read_footer(store: &dyn Store, id: u64) -> Result<Footer> {
     let mut tail = object_bytes.min(TAIL_BYTES);
     loop {
         if tail < TRAILER as u64 {
-            return Err(BlockError::Corrupt { pack: id, block: None, why: "shorter than a trailer".to_owned() });
+            return Err(BlockError::Corrupt {
+                pack: id,
+                block: None,
+                why: "shorter than a trailer".to_owned(),
+            });
         }
         let bytes = store.get_range(&key, object_bytes - tail..object_bytes).await?;
         let needed = u64::from(Trailer::parse(id, &bytes)?.footer_bytes) + TRAILER as u64;
@@ -58,7 +65,11 @@ pub async fn verify_pack(store: &dyn Store, id: u64) -> Result<Footer> {
             let (crc, payload) = check_block(id, block as u32, bytes)?;
             if payload.len() as u64 != payload_len(footer.payload_bytes, block) {
                 let why = "length differs from the footer".to_owned();
-                return Err(BlockError::Corrupt { pack: id, block: Some(block as u32), why });
+                return Err(BlockError::Corrupt {
+                    pack: id,
+                    block: Some(block as u32),
+                    why,
+                });
             }
             crcs.extend_from_slice(&crc.to_le_bytes());
         }
@@ -66,7 +77,11 @@ pub async fn verify_pack(store: &dyn Store, id: u64) -> Result<Footer> {
     }
     if crcs.len() as u64 != blocks * 4 || crc32c::crc32c(&crcs) != footer.data_crc {
         let why = "blocks are not those of the footer".to_owned();
-        return Err(BlockError::Corrupt { pack: id, block: None, why });
+        return Err(BlockError::Corrupt {
+            pack: id,
+            block: None,
+            why,
+        });
     }
     Ok(footer)
 }

@@ -14,12 +14,19 @@ use crate::error::{BlockError, Result};
 pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBackend> {
     let (container, prefix) = place.split_once('/').unwrap_or((place, ""));
     if container.is_empty() {
-        return Err(BlockError::Config("the URL names no container: az://CONTAINER[/PREFIX]".to_owned()));
+        return Err(BlockError::Config(
+            "the URL names no container: az://CONTAINER[/PREFIX]".to_owned(),
+        ));
     }
     // Attempts are counted above: a put that the client itself repeated could not be told from another one's.
-    let retry =
-        RetryConfig { max_retries: 0, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
-    let mut builder = MicrosoftAzureBuilder::new().with_container_name(container).with_retry(retry);
+    let retry = RetryConfig {
+        max_retries: 0,
+        retry_timeout: Duration::from_secs(60),
+        ..RetryConfig::default()
+    };
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_container_name(container)
+        .with_retry(retry);
     for (key, value) in options {
         let key: AzureConfigKey = key
             .to_ascii_lowercase()
@@ -27,9 +34,18 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
             .map_err(|_| BlockError::Config(format!("{key}: not an option of the store")))?;
         builder = builder.with_config(key, value);
     }
-    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
-    let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint).unwrap_or_default();
-    let identity = format!("az://{account}@{endpoint}/{container}/{}", prefix.trim_matches('/'));
-    let azure = builder.build().map_err(|error| BlockError::Config(error.to_string()))?;
+    let account = builder
+        .get_config_value(&AzureConfigKey::AccountName)
+        .unwrap_or_default();
+    let endpoint = builder
+        .get_config_value(&AzureConfigKey::Endpoint)
+        .unwrap_or_default();
+    let identity = format!(
+        "az://{account}@{endpoint}/{container}/{}",
+        prefix.trim_matches('/')
+    );
+    let azure = builder
+        .build()
+        .map_err(|error| BlockError::Config(error.to_string()))?;
     Ok(ObjectBackend::new(Arc::new(azure), prefix, identity))
 }

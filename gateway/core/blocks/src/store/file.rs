@@ -37,7 +37,11 @@ impl FileStore {
         let incoming = root.join(INCOMING);
         make_dirs(&incoming)?;
         remove_left_over(&incoming, SystemTime::now())?;
-        Ok(Self { root: Arc::new(fs::canonicalize(root)?), token, counter: AtomicU64::new(0) })
+        Ok(Self {
+            root: Arc::new(fs::canonicalize(root)?),
+            token,
+            counter: AtomicU64::new(0),
+        })
     }
 
     fn path(&self, key: &str) -> StoreResult<PathBuf> {
@@ -45,7 +49,10 @@ impl FileStore {
         if key.split('/').all(valid) {
             Ok(self.root.join(key))
         } else {
-            Err(StoreError::Permanent { key: key.to_owned(), message: "not a valid key".to_owned() })
+            Err(StoreError::Permanent {
+                key: key.to_owned(),
+                message: "not a valid key".to_owned(),
+            })
         }
     }
 
@@ -56,7 +63,10 @@ impl FileStore {
     ) -> StoreResult<T> {
         match tokio::task::spawn_blocking(f).await {
             Ok(result) => result.map_err(|error| store_error(key, &error)),
-            Err(error) => Err(StoreError::Temporary { key: key.to_owned(), message: error.to_string() }),
+            Err(error) => Err(StoreError::Temporary {
+                key: key.to_owned(),
+                message: error.to_string(),
+            }),
         }
     }
 }
@@ -86,7 +96,10 @@ fn make_dirs(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let parent = dir
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
     make_dirs(parent)?;
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -99,9 +112,9 @@ fn remove_left_over(incoming: &Path, now: SystemTime) -> io::Result<()> {
     for entry in fs::read_dir(incoming)? {
         let entry = entry?;
         let old = match entry.metadata() {
-            Ok(metadata) => {
-                now.duration_since(metadata.modified()?).is_ok_and(|age| age > LEFT_OVER_AFTER)
-            }
+            Ok(metadata) => now
+                .duration_since(metadata.modified()?)
+                .is_ok_and(|age| age > LEFT_OVER_AFTER),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
@@ -144,7 +157,10 @@ fn put(temporary: &Path, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
         fs::hard_link(temporary, path)
     })();
     ignore_missing(fs::remove_file(temporary))?;
-    if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+    if linked
+        .as_ref()
+        .is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists)
+    {
         return linked;
     }
     // Also where the name was there: a put that recognises its own earlier attempt must leave it durable.
@@ -170,8 +186,16 @@ fn read(path: &Path, range: &Range<u64>, piece: usize) -> io::Result<Vec<Bytes>>
 }
 
 fn info(key: String, metadata: &fs::Metadata) -> io::Result<ObjectInfo> {
-    let modified_s = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    Ok(ObjectInfo { key, bytes: metadata.len(), modified_s })
+    let modified_s = metadata
+        .modified()?
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64();
+    Ok(ObjectInfo {
+        key,
+        bytes: metadata.len(),
+        modified_s,
+    })
 }
 
 /// Adds all files below `dir`; what goes away meanwhile is left out.
@@ -182,7 +206,9 @@ fn list(dir: &Path, key: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         if name.starts_with('.') {
             continue;
         }
@@ -202,7 +228,10 @@ impl Store for FileStore {
         Box::pin(async move {
             let path = self.path(key)?;
             let number = self.counter.fetch_add(1, Relaxed);
-            let temporary = self.root.join(INCOMING).join(format!("{:016x}-{number:x}", self.token));
+            let temporary = self
+                .root
+                .join(INCOMING)
+                .join(format!("{:016x}-{number:x}", self.token));
             let chunks = chunks.to_vec();
             self.run(key, move || put(&temporary, &path, &chunks)).await
         })

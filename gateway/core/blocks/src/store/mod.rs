@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 pub use file::FileStore;
 pub use object::ObjectBackend;
-pub use retry::{Retrying, RetryPolicy};
+pub use retry::{RetryPolicy, Retrying};
 pub use stats::{Measured, StoreStats};
 
 use crate::error::StoreError;
@@ -66,8 +66,15 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a range clipped to the object.
     fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Bytes>> {
         Box::pin(async move {
-            let piece = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX).max(1);
-            Ok(self.get_pieces(key, range, piece).await?.into_iter().next().unwrap_or_default())
+            let piece = usize::try_from(range.end.saturating_sub(range.start))
+                .unwrap_or(usize::MAX)
+                .max(1);
+            Ok(self
+                .get_pieces(key, range, piece)
+                .await?
+                .into_iter()
+                .next()
+                .unwrap_or_default())
         })
     }
 }

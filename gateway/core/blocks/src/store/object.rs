@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 
 use super::{ObjectInfo, Store, StoreResult};
 use crate::error::StoreError;
@@ -22,18 +24,36 @@ pub struct ObjectBackend {
 impl ObjectBackend {
     /// `identity` names the place, prefix included.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, identity: String) -> Self {
-        Self { inner, prefix: Path::from(prefix), identity }
+        Self {
+            inner,
+            prefix: Path::from(prefix),
+            identity,
+        }
     }
 
     fn path(&self, key: &str) -> Path {
-        self.prefix.parts().chain(Path::from(key).parts().map(|part| part.as_ref().to_owned().into())).collect()
+        self.prefix
+            .parts()
+            .chain(
+                Path::from(key)
+                    .parts()
+                    .map(|part| part.as_ref().to_owned().into()),
+            )
+            .collect()
     }
 
     fn info(&self, meta: &ObjectMeta) -> Option<ObjectInfo> {
         let parts = meta.location.prefix_match(&self.prefix)?;
-        let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+        let key = parts
+            .map(|part| part.as_ref().to_owned())
+            .collect::<Vec<_>>()
+            .join("/");
         let modified_s = meta.last_modified.timestamp_micros() as f64 / 1e6;
-        Some(ObjectInfo { key, bytes: meta.size, modified_s })
+        Some(ObjectInfo {
+            key,
+            bytes: meta.size,
+            modified_s,
+        })
     }
 }
 
@@ -52,7 +72,8 @@ fn store_error(key: &str, error: object_store::Error) -> StoreError {
 
 /// The crate has no variant for a range that begins after the end.
 fn is_range(message: &str) -> bool {
-    message.contains("416 Range Not Satisfiable") || message.contains("starting at or after")
+    message.contains("416 Range Not Satisfiable")
+        || message.contains("starting at or after")
         || message.contains("Wanted range starting at")
 }
 
@@ -68,7 +89,8 @@ impl Cutter {
     fn take(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
             if self.open.capacity() == 0 {
-                self.open.reserve_exact((self.piece as u64).min(self.left) as usize);
+                self.open
+                    .reserve_exact((self.piece as u64).min(self.left) as usize);
             }
             let room = self.piece - self.open.len();
             let (head, tail) = chunk.split_at(chunk.len().min(room));
@@ -93,7 +115,10 @@ impl Store for ObjectBackend {
     fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
             let payload: PutPayload = chunks.iter().cloned().collect();
-            let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+            let options = PutOptions {
+                mode: PutMode::Create,
+                ..Default::default()
+            };
             let result = self.inner.put_opts(&self.path(key), payload, options).await;
             result.map(drop).map_err(|error| store_error(key, error))
         })
@@ -106,18 +131,29 @@ impl Store for ObjectBackend {
         piece: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
         Box::pin(async move {
-            let options = GetOptions { range: Some(GetRange::Bounded(range)), ..Default::default() };
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(range)),
+                ..Default::default()
+            };
             let found = self.inner.get_opts(&self.path(key), options).await;
             let found = found.map_err(|error| store_error(key, error))?;
             let bytes = found.range.end - found.range.start;
-            let mut cutter = Cutter { piece, left: bytes, open: Vec::new(), pieces: Vec::new() };
+            let mut cutter = Cutter {
+                piece,
+                left: bytes,
+                open: Vec::new(),
+                pieces: Vec::new(),
+            };
             let mut stream = found.into_stream();
             while let Some(chunk) = stream.next().await {
                 cutter.take(&chunk.map_err(|error| store_error(key, error))?);
             }
             if cutter.left > 0 {
                 let message = format!("the answer lacks {} of {bytes} bytes", cutter.left);
-                return Err(StoreError::Temporary { key: key.to_owned(), message });
+                return Err(StoreError::Temporary {
+                    key: key.to_owned(),
+                    message,
+                });
             }
             Ok(cutter.finish())
         })
@@ -125,8 +161,13 @@ impl Store for ObjectBackend {
 
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
         Box::pin(async move {
-            let meta = self.inner.head(&self.path(key)).await.map_err(|error| store_error(key, error))?;
-            self.info(&meta).ok_or_else(|| StoreError::NotFound(key.to_owned()))
+            let meta = self
+                .inner
+                .head(&self.path(key))
+                .await
+                .map_err(|error| store_error(key, error))?;
+            self.info(&meta)
+                .ok_or_else(|| StoreError::NotFound(key.to_owned()))
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::FileStore;
-use super::{Measured, Retrying, RetryPolicy, Store, azure};
+use super::{Measured, RetryPolicy, Retrying, Store, azure};
 use crate::error::{BlockError, Result};
 
 /// Opens `file:///DIRECTORY` or `az://CONTAINER[/PREFIX]`, with retries and figures. Nothing is sent yet.
@@ -18,13 +18,21 @@ pub fn open_store(url: &str, options: &HashMap<String, String>) -> Result<Arc<dy
             let store = FileStore::open(Path::new(path), rand::random())
                 .map_err(|error| BlockError::Config(format!("{path}: {error}")))?;
             // A disk that fails for seconds goes on failing.
-            let policy = RetryPolicy { deadline: Duration::from_secs(2), ..RetryPolicy::default() };
+            let policy = RetryPolicy {
+                deadline: Duration::from_secs(2),
+                ..RetryPolicy::default()
+            };
             Ok(Arc::new(Retrying::new(Measured::new(store), policy)))
         }
         Some(("az", place)) => {
             let store = azure::open(place, options)?;
-            Ok(Arc::new(Retrying::new(Measured::new(store), RetryPolicy::default())))
+            Ok(Arc::new(Retrying::new(
+                Measured::new(store),
+                RetryPolicy::default(),
+            )))
         }
-        _ => Err(BlockError::Config(format!("{url}: expected file:///DIRECTORY or az://CONTAINER[/PREFIX]"))),
+        _ => Err(BlockError::Config(format!(
+            "{url}: expected file:///DIRECTORY or az://CONTAINER[/PREFIX]"
+        ))),
     }
 }

@@ -34,7 +34,10 @@ impl StoreStats {
     fn note<T>(&self, count: &AtomicU64, result: &StoreResult<T>) {
         count.fetch_add(1, Relaxed);
         if let Err(error) = result
-            && !matches!(error, StoreError::NotFound(_) | StoreError::AlreadyExists(_) | StoreError::Range(_))
+            && !matches!(
+                error,
+                StoreError::NotFound(_) | StoreError::AlreadyExists(_) | StoreError::Range(_)
+            )
         {
             self.errors.fetch_add(1, Relaxed);
         }
@@ -49,7 +52,10 @@ pub struct Measured<S> {
 
 impl<S: Store> Measured<S> {
     pub fn new(inner: S) -> Self {
-        Self { inner, stats: Arc::default() }
+        Self {
+            inner,
+            stats: Arc::default(),
+        }
     }
 }
 
