@@ -327,6 +327,25 @@ class Core:
         """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""
 
 @final
+class PackStore:
+    """The packs of a store without a file system around them, for checks from outside. Methods as in `Core`."""
+
+    def __init__(self, store_url: str, store_options: Mapping[str, str]) -> None:
+        """Raises StoreError when the store cannot be opened."""
+
+    def list_packs(self) -> list[tuple[int, int, float]]:
+        """(id, bytes, seconds since 1970 of the last change) of all packs. Raises StoreError."""
+
+    def delete_pack(self, id: int) -> None:
+        """Deletes a pack; one that is not there is no error. Raises StoreError."""
+
+    def verify_pack(self, id: int, deep: bool) -> None:
+        """Checks a pack's footer and, if `deep`, every block. Raises CorruptError, StoreError."""
+
+    def pack_footer(self, id: int) -> PackFooter:
+        """Reads a pack's index. Raises CorruptError, StoreError."""
+
+@final
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""
 

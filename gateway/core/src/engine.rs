@@ -134,7 +134,8 @@ impl Engine {
         let Some(runtime) = self.runtime.lock().take() else {
             return;
         };
-        runtime.block_on(self.blocks.close());
+        // What L2 did not get is in the store: a failure costs a fetch after the next start.
+        drop(runtime.block_on(self.blocks.close()));
         runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     }
 

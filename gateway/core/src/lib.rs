@@ -20,5 +20,7 @@ pub mod replay;
 pub mod spill;
 pub mod stats;
 pub mod vtable;
+#[cfg(test)]
+mod vtable_test;
 pub mod waiting;
 pub mod write;

@@ -1,6 +1,6 @@
 //! Packs and caches as a whole: what collection, fsck and the operator ask for.
 
-use caudal_blocks::Footer;
+use caudal_blocks::{Footer, Store};
 
 use crate::engine::Engine;
 use crate::errors::Result;
@@ -33,29 +33,6 @@ impl Engine {
         }
     }
 
-    /// (id, bytes, seconds since 1970 of the last change) of all packs.
-    pub fn list_packs(&self) -> Result<Vec<(u64, u64, f64)>> {
-        Ok(self.block_on(caudal_blocks::list_packs(self.store.as_ref()))??)
-    }
-
-    pub fn delete_pack(&self, id: u64) -> Result<()> {
-        Ok(self.block_on(caudal_blocks::delete_pack(self.store.as_ref(), id))??)
-    }
-
-    pub fn pack_footer(&self, id: u64) -> Result<Footer> {
-        Ok(self.block_on(caudal_blocks::read_footer(self.store.as_ref(), id))??)
-    }
-
-    /// Checks the footer, and every block where `deep`.
-    pub fn verify_pack(&self, id: u64, deep: bool) -> Result<()> {
-        if deep {
-            self.block_on(caudal_blocks::verify_pack(self.store.as_ref(), id))??;
-        } else {
-            self.pack_footer(id)?;
-        }
-        Ok(())
-    }
-
     pub fn cache_drop(&self, l1: bool, l2: bool) -> Result<()> {
         self.check_open()?;
         if l1 {
@@ -71,4 +48,22 @@ impl Engine {
         self.check_open()?;
         Ok(self.blocks.resize_l1(bytes)?)
     }
+}
+
+/// (id, bytes, seconds since 1970 of the last change) of all packs.
+pub async fn list(store: &dyn Store) -> Result<Vec<(u64, u64, f64)>> {
+    Ok(caudal_blocks::list_packs(store).await?)
+}
+
+pub async fn delete(store: &dyn Store, id: u64) -> Result<()> {
+    Ok(caudal_blocks::delete_pack(store, id).await?)
+}
+
+/// Checks a pack's footer, and every block where `deep`.
+pub async fn verify(store: &dyn Store, id: u64, deep: bool) -> Result<Footer> {
+    Ok(if deep {
+        caudal_blocks::verify_pack(store, id).await?
+    } else {
+        caudal_blocks::read_footer(store, id).await?
+    })
 }

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyCapsule, PyDict};
 
 use super::batch::FlushBatch;
 use super::convert::{ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from};
+use super::pack_store::footer_to;
 use super::types::{build, types};
 use super::{replay, reservation, stats};
 use crate::attributes::Names;
@@ -19,6 +20,7 @@ use crate::engine::{Config, Engine};
 use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
 use crate::inode::payload::{AttrChange, HoleChange, KIND_ROWS};
+use crate::packs;
 use crate::vtable::{NAME, OwnedIo};
 use crate::write::WriteHow;
 
@@ -346,25 +348,21 @@ impl Core {
     }
 
     fn list_packs(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64, f64)>> {
-        Ok(py.detach(|| self.engine.list_packs())?)
+        Ok(py.detach(|| self.engine.block_on(packs::list(self.engine.store.as_ref()))?)?)
     }
 
     fn delete_pack(&self, py: Python<'_>, id: u64) -> PyResult<()> {
-        Ok(py.detach(|| self.engine.delete_pack(id))?)
+        Ok(py.detach(|| self.engine.block_on(packs::delete(self.engine.store.as_ref(), id))?)?)
     }
 
     fn verify_pack(&self, py: Python<'_>, id: u64, deep: bool) -> PyResult<()> {
-        Ok(py.detach(|| self.engine.verify_pack(id, deep))?)
+        py.detach(|| self.engine.block_on(packs::verify(self.engine.store.as_ref(), id, deep))?)?;
+        Ok(())
     }
 
     fn pack_footer<'py>(&self, py: Python<'py>, id: u64) -> PyResult<Bound<'py, PyAny>> {
-        let footer = py.detach(|| self.engine.pack_footer(id))?;
-        let entries: Vec<_> = footer
-            .entries
-            .iter()
-            .map(|e| (e.inode, e.offset, e.len, e.pack_offset))
-            .collect();
-        build(py, &types(py)?.pack_footer, (footer.lsn, entries))
+        let footer = py.detach(|| self.engine.block_on(packs::verify(self.engine.store.as_ref(), id, false))?)?;
+        footer_to(py, &footer)
     }
 
     fn cache_drop(&self, py: Python<'_>, l1: bool, l2: bool) -> PyResult<()> {

@@ -5,6 +5,7 @@ mod convert;
 mod core;
 mod exceptions;
 mod journal_tail;
+mod pack_store;
 mod replay;
 mod reservation;
 mod stats;
@@ -55,6 +56,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exceptions::register(module)?;
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
+    module.add_class::<pack_store::PackStore>()?;
     module.add_class::<journal_tail::JournalTail>()?;
     module.add_function(wrap_pyfunction!(pass_failpoint, module)?)
 }

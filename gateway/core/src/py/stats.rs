@@ -1,6 +1,9 @@
 //! Figures as nested plain dicts.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use caudal_base::Histogram;
+use caudal_blocks::TierStats;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -76,9 +79,46 @@ fn io<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
     })
 }
 
-fn cache<'py>(py: Python<'py>, _engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
-    dict(py, |_| Ok(()))
+fn cache<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    let stats = engine.blocks.stats();
+    dict(py, |d| {
+        d.set_item("l1", tier(py, &stats.l1)?)?;
+        d.set_item("l2", tier(py, &stats.l2)?)?;
+        d.set_item("bad_blocks", stats.bad_blocks)?;
+        d.set_item("prefetched_blocks", stats.prefetched_blocks)?;
+        d.set_item("in_flight", stats.in_flight)
+    })
 }
-fn objects<'py>(py: Python<'py>, _engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
-    dict(py, |_| Ok(()))
+
+fn tier<'py>(py: Python<'py>, stats: &TierStats) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |d| {
+        d.set_item("hits", stats.hits)?;
+        d.set_item("misses", stats.misses)?;
+        d.set_item("bytes", stats.bytes)?;
+        d.set_item("capacity_bytes", stats.capacity_bytes)
+    })
+}
+
+fn objects<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |d| {
+        let Some(stats) = engine.store.stats() else { return Ok(()) };
+        for (name, counter) in [
+            ("gets", &stats.gets),
+            ("puts", &stats.puts),
+            ("deletes", &stats.deletes),
+            ("heads", &stats.heads),
+            ("lists", &stats.lists),
+            ("get_bytes", &stats.get_bytes),
+            ("put_bytes", &stats.put_bytes),
+            ("errors", &stats.errors),
+            ("retries", &stats.retries),
+        ] {
+            d.set_item(name, counter.load(Relaxed))?;
+        }
+        for (name, histogram) in [("get", &stats.get), ("put", &stats.put)] {
+            d.set_item(format!("{name}_us_p50"), us(histogram.quantile_ns(0.5)))?;
+            d.set_item(format!("{name}_us_p99"), us(histogram.quantile_ns(0.99)))?;
+        }
+        Ok(())
+    })
 }
