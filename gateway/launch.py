@@ -1,7 +1,6 @@
 """`caudal up` and `caudal down`: from the checked configuration to a server that answers, and back.
 
-What is refused leaves nothing behind: directories and files of a state directory that was fresh are removed
-again, unless the store already knows the file system in it.
+What is refused leaves nothing behind, unless the store already knows the new file system.
 """
 
 import contextlib
@@ -9,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from gateway.ganesha_conf import Fsal, caudal_fsal
 from gateway.processes import python, python_env
 from gateway.state import Identity, StateDir, unusable, write_atomically
 from gateway.supervisor import Report, Served, Supervisor
+from gateway.undo import Undo
 
 DOWN_TIMEOUT_S: Final = 90.0
 # Reasons after which the logs are worth more than a tidy disk.
@@ -38,28 +38,6 @@ class Prepared:
     fsal: Fsal
     ganesha: str
     lock: int
-
-
-class _Made:
-    """Directories made for a start, so that a refused one can take them away again."""
-
-    def __init__(self) -> None:
-        self._made: list[Path] = []
-
-    def directory(self, path: Path) -> None:
-        missing = [path, *path.parents]
-        missing = [entry for entry in missing if not entry.exists()]
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise unusable(path, error) from error
-        self._made.extend(reversed(missing))
-
-    def undo(self) -> None:
-        """Removes those that are empty."""
-        for path in reversed(self._made):
-            with contextlib.suppress(OSError):
-                path.rmdir()
 
 
 def our_fsal(config: Config) -> Fsal:
@@ -94,66 +72,72 @@ class Launcher:
             else:
                 tell(result)
 
-        made = _Made()
-        try:
-            ready = self._prepare(made)
-            try:
-                supervise(ready, self.env, report)
-            finally:
-                os.close(ready.lock)
+        with self._prepared() as ready:
+            supervise(ready, self.env, report)
             if failed:
                 raise failed[0]
-        except StartError as error:
-            undo(self.config, made, error)
-            raise
 
     def detached(self) -> Served:
         """Starts the supervisor in a session of its own and returns when the server answers.
 
         Raises StartError; then nothing runs.
         """
-        made = _Made()
-        try:
-            ready = self._prepare(made)
-            try:
-                return _start_supervisor(ready, self.env, self.supervisor_module)
-            finally:
-                os.close(ready.lock)
-        except StartError as error:
-            undo(self.config, made, error)
-            raise
+        with self._prepared() as ready:
+            return _start_supervisor(ready, self.env, self.supervisor_module)
 
-    def _prepare(self, made: _Made) -> Prepared:
-        """Checks all that can be known beforehand, takes the state directory and writes the configuration
-        into it.
+    @contextlib.contextmanager
+    def _prepared(self) -> Generator[Prepared, None, None]:
+        """Checks, takes the state directory and writes into it; puts everything back where the start fails.
+
+        A file system that its store has come to know meanwhile stays: it can be started again.
         """
-        config = self.config
-        preflight.check_permission()
-        ganesha = preflight.find_ganesha()
-        fsal = self.fsal_for(config)
-        preflight.check_directories(config)
-        state = StateDir(config.state)
-        identity = state.read_identity()
-        made.directory(state.root)
-        lock = state.lock()
+        undo = Undo()
+        state = StateDir(self.config.state)
+        before = state.read_identity()
+        lock = -1
         try:
-            preflight.check_ports(config)
-            preflight.check_space(config)
-            preflight.check_store(config, identity, self.env)
-            for directory in (state.ganesha, state.run, state.logs, *config.journal, *_l2(config)):
-                made.directory(directory)
+            preflight.check_permission()
+            ganesha = preflight.find_ganesha()
+            fsal = self.fsal_for(self.config)
+            preflight.check_directories(self.config)
+            undo.directory(state.root)
+            undo.remember(state.lock_file)
+            lock = state.lock()
+            self._check_and_write(state, before, undo)
+            yield Prepared(self.config, fsal, str(ganesha), lock)
+        except StartError as error:
+            born = before is None and _is_started(state)
+            if not born:
+                undo.run(keep_logs=error.reason in _UNEXPLAINED)
+            raise
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+    def _check_and_write(self, state: StateDir, identity: Identity | None, undo: Undo) -> None:
+        """What is checked and written under the lock."""
+        config = self.config
+        preflight.check_ports(config)
+        preflight.check_space(config)
+        preflight.check_store(config, identity, self.env)
+        try:
+            for directory in (state.ganesha, state.run, state.logs):
+                undo.directory(directory, ours=True)
+            for directory in (*config.journal, *_l2(config)):
+                undo.directory(directory)
             state.nfs_file.unlink(missing_ok=True)
             state.start_error_file.unlink(missing_ok=True)
-            write_atomically(state.config_file, _effective_text(config).encode())
+            undo.write(state.config_file, _effective_text(config).encode())
             if identity is None:
+                undo.remember(state.identity_file)
                 state.write_identity(Identity(self.new_fs_id()))
         except OSError as error:
-            os.close(lock)
             raise unusable(state.root, error) from error
-        except BaseException:
-            os.close(lock)
-            raise
-        return Prepared(config, fsal, str(ganesha), lock)
+
+
+def _is_started(state: StateDir) -> bool:
+    identity = state.read_identity()
+    return identity is not None and identity.started
 
 
 def supervise(ready: Prepared, env: Mapping[str, str], report: Report) -> None:
@@ -175,34 +159,6 @@ def _effective_text(config: Config) -> str:
         "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
         + config.to_toml()
     )
-
-
-def undo(config: Config, made: _Made, error: CaudalError) -> None:
-    """Takes away what `prepare` made in a state directory that was fresh; a file system that its store knows
-    is left as it is.
-    """
-    state = StateDir(config.state)
-    if isinstance(error, StartError) and error.reason is Reason.STATE_IN_USE:
-        return
-    with contextlib.suppress(StartError):
-        identity = state.read_identity()
-        if identity is not None and identity.started:
-            return
-    if not (isinstance(error, StartError) and error.reason in _UNEXPLAINED):
-        for file in (state.lock_file, state.config_file, state.identity_file, state.metadata_file):
-            file.unlink(missing_ok=True)
-        for directory in (state.logs, state.run, state.ganesha):
-            _clear(directory)
-    made.undo()
-
-
-def _clear(directory: Path) -> None:
-    """Removes a directory of small files and the recovery folders in it."""
-    for folder, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            Path(folder, name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            Path(folder).rmdir()
 
 
 def _start_supervisor(ready: Prepared, env: Mapping[str, str], module: str) -> Served:

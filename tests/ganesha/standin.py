@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway import preflight, supervise
+from gateway import preflight, rpc, rpcbind, supervise
 from gateway.config import Config, effective
 from gateway.control import ControlServer
 from gateway.errors import Reason, StartError
@@ -21,7 +21,7 @@ from gateway.objects.epoch import begin
 from gateway.pyganesha.examples.memfs import MemFs
 from gateway.state import StateDir
 
-FACTORY = "tests.unit.ctl.standin:create"
+FACTORY = "tests.ganesha.standin:create"
 
 
 class StandIn(MemFs):
@@ -75,5 +75,14 @@ def fsal_for(config: Config) -> Fsal:
     return Fsal(ours.name, ours.plugins, ours.export_path, block, ours.own_block)
 
 
+def without_rpcbind() -> None:
+    """Makes this process one on a machine that has no rpcbind."""
+    rpc.RPCBIND_SOCKET = "/nonexistent"
+    rpc.registrations.__defaults__ = ("/nonexistent", 1.0)
+    rpcbind.SEARCH_PATH = "/nonexistent"
+
+
 if __name__ == "__main__":
+    if os.environ.get("CAUDAL_TEST_NO_RPCBIND"):
+        without_rpcbind()
     supervise.main(fsal_for=fsal_for)
