@@ -14,7 +14,12 @@ pub enum JournalError {
         "{}: bad record at offset {offset}; LSN {first_lost:#x} to {last_lost:#x} were acknowledged and are lost",
         path.display()
     )]
-    Corrupt { path: PathBuf, offset: u64, first_lost: u64, last_lost: u64 },
+    Corrupt {
+        path: PathBuf,
+        offset: u64,
+        first_lost: u64,
+        last_lost: u64,
+    },
     /// A file that is in the journal's place is not of this journal.
     #[error("{}: {why}", path.display())]
     Foreign { path: PathBuf, why: String },
@@ -22,7 +27,11 @@ pub enum JournalError {
     #[error("{}: format version {version} is newer than this software knows", path.display())]
     Version { path: PathBuf, version: u32 },
     #[error("{}: {message}", path.display())]
-    Io { path: PathBuf, kind: io::ErrorKind, message: String },
+    Io {
+        path: PathBuf,
+        kind: io::ErrorKind,
+        message: String,
+    },
     /// No mirror is left; nothing is acknowledged any more.
     #[error("no journal mirror is left: {0}")]
     Failed(String),
@@ -38,7 +47,11 @@ pub enum JournalError {
 
 impl JournalError {
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
-        Self::Io { path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+        Self::Io {
+            path: path.to_owned(),
+            kind: error.kind(),
+            message: error.to_string(),
+        }
     }
 }
 

@@ -1,111 +1,287 @@
-//! Signatures.
+//! The journal as its callers see it: appending, waiting, reading back, trimming.
+
+use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use caudal_base::failpoint;
+use parking_lot::Mutex;
 
-use crate::{Appended, Full, JournalConfig, JournalStats, Place, Record, ReplayError, Result};
+use crate::batch::{INLINE_BYTES, Payload, copy_from_parts};
+use crate::committer::{self, Committer};
+use crate::disk::DiskFile;
+use crate::durable::{OnDurable, Slots, WaitSlot};
+use crate::error::{Full, Result};
+use crate::mirrors::Member;
+use crate::room::Permit;
+use crate::segment::file_name;
+use crate::spares::Bell;
+use crate::{Appended, JournalConfig, JournalStats, MirrorStats, Options, Place, open};
 
-pub struct Journal(());
-/// Room in the journal, given back when dropped.
-pub struct Permit(());
-/// One of the threads that may wait for disks.
-pub struct WaitSlot(());
-
-/// What a replay found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    /// LSN before the first record that is kept: everything up to it was trimmed. 0: nothing was.
-    pub preceding_lsn: u64,
-    /// First and last LSN that was shown; last is at least the journal's own last even where nothing was shown.
-    pub first_lsn: u64,
-    pub last_lsn: u64,
-    pub records: u64,
-    pub bytes: u64,
-    pub torn_tail: bool,
+/// An open journal: one writer, any number of threads.
+pub struct Journal {
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) threads: Mutex<Option<Threads>>,
+    /// Files that payloads were read back from, by mirror and segment.
+    pub(crate) files: Mutex<HashMap<(usize, u64), Arc<dyn DiskFile>>>,
+    pub(crate) trimming: Mutex<()>,
 }
 
-/// Shows every record with an LSN of at least `from_lsn`, in order.
-pub fn replay<E>(
-    _dirs: &[PathBuf],
-    _fs_id: [u8; 16],
-    _from_lsn: u64,
-    _show: &mut dyn FnMut(&Record<'_>) -> std::result::Result<(), E>,
-) -> std::result::Result<Replayed, ReplayError<E>> {
-    unimplemented!()
+pub(crate) struct Threads {
+    pub committer: JoinHandle<()>,
+    pub callbacks: JoinHandle<()>,
+    pub spares: JoinHandle<()>,
 }
-
-pub struct Tail(());
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedRecord {
-    pub lsn: u64,
-    pub kind: u8,
-    pub payload: Vec<u8>,
-    pub place: Place,
-}
-
-impl Tail {
-    pub fn open(_dirs: &[PathBuf], _fs_id: [u8; 16], _from_lsn: u64) -> Result<Self> {
-        unimplemented!()
-    }
-    /// Only records of this kind are read; the others are passed over unread.
-    #[must_use]
-    pub fn only(self, _kind: u8) -> Self {
-        unimplemented!()
-    }
-    pub fn next_upto(&mut self, _durable_lsn: u64) -> Result<Option<OwnedRecord>> {
-        unimplemented!()
-    }
-    /// Everything up to this LSN was seen.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        unimplemented!()
-    }
-}
-
-pub type OnDurable = Box<dyn FnOnce(Result<()>) + Send>;
 
 impl Journal {
-    pub fn open(_config: JournalConfig, _last_lsn_replayed: u64) -> Result<Arc<Self>> {
-        unimplemented!()
+    /// Begins a new epoch after what [`crate::replay`] showed: `last_lsn_replayed` is its `last_lsn` (for an empty journal,
+    /// the last LSN that the rest of the state has seen). Old segments stay until they are trimmed.
+    pub fn open(config: JournalConfig, last_lsn_replayed: u64) -> Result<Arc<Self>> {
+        Self::open_with(config, Options::default(), last_lsn_replayed)
     }
-    pub fn reserve(&self, _bytes: u64) -> std::result::Result<Permit, Full> {
-        unimplemented!()
+
+    /// As [`Self::open`], with another disk, other times and a report of lost mirrors.
+    pub fn open_with(config: JournalConfig, options: Options, last_lsn_replayed: u64) -> Result<Arc<Self>> {
+        open::open(&config, options, last_lsn_replayed).map(Arc::new)
     }
-    pub fn append(&self, _kind: u8, _head: &[u8], _body: Bytes) -> Result<Appended> {
-        unimplemented!()
+
+    /// Promises room for payloads of so many bytes together, or says that the journal is full; nothing has changed then.
+    /// Keep the permit until the records are appended. Appending itself never refuses for want of room.
+    pub fn reserve(&self, bytes: u64) -> std::result::Result<Permit, Full> {
+        let permit = self.committer.room.reserve(bytes)?;
+        let starved = self
+            .members
+            .iter()
+            .filter(|member| !member.is_lost())
+            .filter_map(|member| member.spares.as_ref().and_then(|spares| spares.starved()));
+        match starved.min() {
+            Some(ready_bytes) if !self.committer.fits(ready_bytes) => Err(Full),
+            _ => Ok(permit),
+        }
     }
-    /// As append, for a caller that has the CRC32C of the body already.
-    pub fn append_prepared(&self, _kind: u8, _head: &[u8], _body: Bytes, _body_crc: u32) -> Result<Appended> {
-        unimplemented!()
+
+    /// Appends a record whose payload is `head` and then `body`. `head` is copied, `body` shared. Does not wait for a disk,
+    /// unless very much is unwritten. The record is durable once [`Self::wait_durable`] of its LSN returns.
+    pub fn append(&self, kind: u8, head: &[u8], body: Bytes) -> Result<Appended> {
+        let crc = crc32c::crc32c_append(crc32c::crc32c(head), &body);
+        self.append_summed(kind, head, body, crc)
     }
-    pub fn wait_durable(&self, _lsn: u64) -> Result<()> {
-        unimplemented!()
+
+    /// As [`Self::append`], for a caller that has the CRC32C of the body already.
+    pub fn append_prepared(&self, kind: u8, head: &[u8], body: Bytes, body_crc: u32) -> Result<Appended> {
+        let crc = crc32c::crc32c_combine(crc32c::crc32c(head), body_crc, body.len());
+        self.append_summed(kind, head, body, crc)
     }
-    pub fn on_durable(&self, _lsn: u64, _done: OnDurable) {
-        unimplemented!()
+
+    fn append_summed(&self, kind: u8, head: &[u8], body: Bytes, crc: u32) -> Result<Appended> {
+        let len = (head.len() + body.len()) as u64;
+        // Whatever is large is copied here, outside of the lock, or not at all.
+        let (copied, shared) = if head.len() > INLINE_BYTES {
+            ([&[][..], &[]], [Bytes::copy_from_slice(head), body])
+        } else if body.len() > INLINE_BYTES {
+            ([head, &[]], [body, Bytes::new()])
+        } else {
+            ([head, &body[..]], [Bytes::new(), Bytes::new()])
+        };
+        self.committer.append(
+            kind,
+            Payload {
+                copied,
+                shared,
+                len,
+                crc,
+            },
+        )
     }
+
+    /// Blocks until the record and all before it are durable in every healthy mirror. An error means that it may be lost.
+    pub fn wait_durable(&self, lsn: u64) -> Result<()> {
+        self.committer.wait(lsn)
+    }
+
+    /// Calls `done` from a thread of the journal's when the record is durable, or will never be. It must not block for long.
+    pub fn on_durable(&self, lsn: u64, done: OnDurable) {
+        let committer = &self.committer;
+        if lsn > committer.last_lsn() {
+            done(Err(committer::not_given_out(lsn)));
+            return;
+        }
+        if let Err(done) = committer.callbacks.add(lsn, done) {
+            done(self.wait_durable(lsn));
+            return;
+        }
+        // It may have become durable, or the journal may have failed, just before the callback was added.
+        if committer.durable.lsn() >= lsn || !committer.want(lsn) {
+            committer.callbacks.poke();
+        }
+    }
+
+    /// One of the `wait_slots`; None while all are taken.
+    #[must_use]
     pub fn try_wait_slot(&self) -> Option<WaitSlot> {
-        unimplemented!()
+        self.slots.try_take()
     }
+
+    /// Everything up to this LSN is durable.
+    #[must_use]
     pub fn durable_lsn(&self) -> u64 {
-        unimplemented!()
+        self.committer.durable.lsn()
     }
+
+    /// The newest LSN that was given out; of an older epoch where none was in this one.
+    #[must_use]
     pub fn last_lsn(&self) -> u64 {
-        unimplemented!()
+        self.committer.last_lsn()
     }
-    pub fn read_at(&self, _place: Place, _offset_in_payload: u64, _buf: &mut [u8]) -> io::Result<()> {
-        unimplemented!()
+
+    /// Fills `buf` from `offset_in_payload` of the payload at `place`, from memory while it is not written yet. The bytes are
+    /// not checked against the record's checksum: that covers all of it. NotFound: it was trimmed.
+    pub fn read_at(&self, place: Place, offset_in_payload: u64, buf: &mut [u8]) -> io::Result<()> {
+        if let Some(parts) = self.committer.unwritten(place.segment, place.offset) {
+            return if copy_from_parts(&parts, offset_in_payload, buf) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
+        }
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for (index, member) in self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| !member.is_lost())
+        {
+            let got = self
+                .file(index, member, place.segment)
+                .and_then(|file| file.read_at(buf, place.offset + offset_in_payload));
+            match got {
+                Ok(got) if got == buf.len() => return Ok(()),
+                Ok(_) => failure = io::ErrorKind::UnexpectedEof.into(),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
-    pub fn trim(&self, _below_lsn: u64) -> io::Result<u64> {
-        unimplemented!()
+
+    fn file(&self, index: usize, member: &Member, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.files.lock().get(&(index, segment)) {
+            return Ok(file.clone());
+        }
+        let file = member.disk.open(&member.dir.join(file_name(segment)))?;
+        self.files.lock().insert((index, segment), file.clone());
+        Ok(file)
     }
+
+    /// Drops segments all of whose records are durable and below `below_lsn`, oldest first; returns the bytes that gives.
+    pub fn trim(&self, below_lsn: u64) -> io::Result<u64> {
+        let _one = self.trimming.lock();
+        let victims: Vec<_> = {
+            let durable = self.committer.durable.lsn();
+            let state = self.committer.state.lock();
+            let gone = |last_lsn: u64| last_lsn < below_lsn && last_lsn <= durable;
+            // A mirror may still have to seal the one that it has open.
+            let kept = state.kept.iter();
+            kept.take_while(|kept| gone(kept.last_lsn) && kept.first_lsn < state.disk_segment)
+                .copied()
+                .collect()
+        };
+        if victims.is_empty() {
+            return Ok(0);
+        }
+        // Nothing is lost by a crash here: recovery shows records again that were applied already.
+        failpoint::hit("journal.before_trim")?;
+        let mut freed = 0;
+        for kept in victims {
+            for member in self.members.iter().filter(|member| !member.is_lost()) {
+                self.drop_segment(member, kept.first_lsn)?;
+            }
+            self.files
+                .lock()
+                .retain(|(_, segment), _| *segment != kept.first_lsn);
+            self.committer.state.lock().kept.pop_front();
+            self.committer.room.give_back(kept.bytes);
+            freed += kept.bytes;
+        }
+        failpoint::hit("journal.after_trim")?;
+        self.bell.ring();
+        Ok(freed)
+    }
+
+    fn drop_segment(&self, member: &Member, first_lsn: u64) -> io::Result<()> {
+        let Some(spares) = &member.spares else {
+            return Ok(());
+        };
+        match spares.recycle(&member.dir.join(file_name(first_lsn))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if self.members.iter().filter(|member| !member.is_lost()).count() > 1 => {
+                member.lose(&error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    #[must_use]
     pub fn stats(&self) -> JournalStats {
-        unimplemented!()
+        let (segments, oldest_lsn) = {
+            let state = self.committer.state.lock();
+            (
+                state.kept.len() as u64,
+                state.kept.front().map_or(state.next_lsn, |kept| kept.first_lsn),
+            )
+        };
+        let mirror = |member: &Arc<Member>| MirrorStats {
+            path: member.dir.clone(),
+            state: member.state(),
+        };
+        let time = &self.committer.commit_time;
+        JournalStats {
+            mirrors: self.members.iter().map(mirror).collect(),
+            bytes: self.committer.room.used(),
+            segments,
+            segment_bytes: self.segment_bytes,
+            commits: time.count(),
+            commit_p50_ns: time.quantile_ns(0.5),
+            commit_p99_ns: time.quantile_ns(0.99),
+            oldest_lsn,
+        }
     }
+
+    /// Directories of the mirrors, in the order of the configuration.
+    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.members.iter().map(|member| member.dir.as_path())
+    }
+
+    /// Makes durable what is pending, answers all who wait, and ends the threads. Not to be called from a callback.
     pub fn close(&self) {
-        unimplemented!()
+        let Some(threads) = self.threads.lock().take() else {
+            return;
+        };
+        self.committer.close();
+        let committed = threads.committer.join();
+        self.committer.stop();
+        self.committer.callbacks.stop();
+        self.stopping.store(true, Ordering::Relaxed);
+        self.bell.ring();
+        let ended = [committed, threads.callbacks.join(), threads.spares.join()];
+        // A panic there is a fault of this crate or of a callback; it must not pass unseen.
+        if ended.iter().any(std::result::Result::is_err) && !std::thread::panicking() {
+            panic!("a thread of the journal panicked");
+        }
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

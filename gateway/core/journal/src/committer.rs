@@ -1,0 +1,471 @@
+//! The order of everything: records enter the batch under one short lock; rounds take the batch to the disks.
+//!
+//! Whoever does a round is `busy`; there is never more than one, and no lock is held while it writes. A thread that waits while
+//! nobody is busy does the round itself, which saves two changes of thread; all others share the next one. The committer's
+//! thread does what nobody waits for, and the rounds that fell due while another thread was busy.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use caudal_base::{Histogram, failpoint};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::batch::{Batch, Payload};
+use crate::durable::{Callbacks, Durable};
+use crate::error::{JournalError, Result};
+use crate::format::{RecordHeader, SEGMENT_HEADER, Salt, payload_place, span};
+use crate::mirrors::Mirrors;
+use crate::room::Room;
+use crate::{Appended, Timing};
+
+/// Written out although nobody waits, once the batch is so large.
+const WRITE_BYTES: u64 = 4 << 20;
+/// The committer looks by itself for so long after the last record; then the next record has to wake it.
+const IDLE_LOOKS: u32 = 20;
+
+/// A segment that is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    pub first_lsn: u64,
+    /// Last LSN so far.
+    pub last_lsn: u64,
+    pub bytes: u64,
+}
+
+/// What the append lock guards.
+pub struct State {
+    pub batch: Batch,
+    pub in_flight: Option<Arc<Batch>>,
+    pub next_lsn: u64,
+    /// Oldest first; records go to the last one.
+    pub kept: VecDeque<Kept>,
+    /// First LSN of the segment that the disks have open.
+    pub disk_segment: u64,
+    /// Why nothing is taken any more.
+    pub end: Option<JournalError>,
+    salt: Salt,
+    offset: u64,
+    batch_since: Option<Instant>,
+    /// Largest LSN that somebody waits for.
+    wanted: u64,
+    busy: bool,
+    /// Rounds with a sync that were begun.
+    round: u64,
+    /// What the round in flight will make durable; 0: none is, or it does not sync.
+    syncing_upto: u64,
+    written_upto: u64,
+    last_sync: Instant,
+    closing: bool,
+    /// The committer sleeps until it is woken.
+    asleep: bool,
+    /// Threads that wait for the batch to shrink.
+    blocked: usize,
+}
+
+/// Where the epoch begins.
+pub struct Start {
+    pub fs_id: [u8; 16],
+    pub segment_bytes: u64,
+    pub first_lsn: u64,
+    pub previous_lsn: u64,
+    /// Segments of older epochs.
+    pub kept: VecDeque<Kept>,
+}
+
+pub struct Committer {
+    pub state: Mutex<State>,
+    pub durable: Durable,
+    pub callbacks: Callbacks,
+    pub room: Arc<Room>,
+    pub commit_time: Histogram,
+    last_lsn: AtomicU64,
+    mirrors: Mutex<Option<Mirrors>>,
+    idle_batch: Mutex<Option<Batch>>,
+    work: Condvar,
+    space: Condvar,
+    fs_id: [u8; 16],
+    segment_bytes: u64,
+    timing: Timing,
+}
+
+impl Committer {
+    #[must_use]
+    pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, timing: Timing) -> Self {
+        let first_lsn = start.first_lsn;
+        let mut kept = start.kept;
+        kept.push_back(Kept {
+            first_lsn,
+            last_lsn: first_lsn - 1,
+            bytes: start.segment_bytes,
+        });
+        let state = State {
+            batch: Batch::default(),
+            in_flight: None,
+            next_lsn: first_lsn,
+            kept,
+            disk_segment: first_lsn,
+            end: None,
+            salt: Salt::new(&start.fs_id, first_lsn),
+            offset: SEGMENT_HEADER,
+            batch_since: None,
+            wanted: 0,
+            busy: false,
+            round: 0,
+            syncing_upto: 0,
+            written_upto: start.previous_lsn,
+            last_sync: Instant::now(),
+            closing: false,
+            asleep: false,
+            blocked: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            durable: Durable::new(start.previous_lsn),
+            callbacks: Callbacks::default(),
+            room,
+            commit_time: Histogram::default(),
+            last_lsn: AtomicU64::new(start.previous_lsn),
+            mirrors: Mutex::new(Some(mirrors)),
+            idle_batch: Mutex::new(None),
+            work: Condvar::new(),
+            space: Condvar::new(),
+            fs_id: start.fs_id,
+            segment_bytes: start.segment_bytes,
+            timing,
+        }
+    }
+
+    /// Gives the record its LSN and place and puts it into the batch.
+    pub fn append(&self, kind: u8, payload: Payload<'_>) -> Result<Appended> {
+        let span = span(payload.len);
+        if span > self.segment_bytes - SEGMENT_HEADER || payload.len > u64::from(u32::MAX) {
+            return Err(JournalError::TooLarge { bytes: payload.len });
+        }
+        failpoint::hit("journal.before_append").map_err(|error| JournalError::Failed(error.to_string()))?;
+        let mut state = self.state.lock();
+        while state.end.is_none()
+            && !state.closing
+            && state.unwritten_bytes() > self.timing.max_unwritten_bytes
+        {
+            state.blocked += 1;
+            self.work.notify_one();
+            self.space.wait(&mut state);
+            state.blocked -= 1;
+        }
+        if let Some(end) = &state.end {
+            return Err(end.clone());
+        }
+        if state.closing {
+            return Err(JournalError::Closed);
+        }
+        let lsn = state.next_lsn;
+        let (segment, offset) = self.place(&mut state, lsn, span);
+        let header = RecordHeader {
+            payload_len: payload.len as u32,
+            kind,
+            lsn,
+            payload_crc: payload.crc,
+            durable_lsn: self.durable.lsn(),
+        };
+        let was_small = state.batch.bytes() < WRITE_BYTES;
+        if state.batch.is_empty() {
+            state.batch_since = Some(Instant::now());
+        }
+        let salt = state.salt;
+        state.batch.push((segment, offset), &header, salt, payload);
+        state.next_lsn = lsn + 1;
+        self.last_lsn.store(lsn, Ordering::Release);
+        if state.asleep || (was_small && state.batch.bytes() >= WRITE_BYTES && !state.busy) {
+            self.work.notify_one();
+        }
+        drop(state);
+        Ok(Appended {
+            lsn,
+            place: payload_place(segment, offset),
+        })
+    }
+
+    /// Room for the record at the end of the open segment, or at the beginning of the next.
+    fn place(&self, state: &mut State, lsn: u64, span: u64) -> (u64, u64) {
+        if state.offset + span > self.segment_bytes {
+            self.room.take(self.segment_bytes - state.offset + SEGMENT_HEADER);
+            state.kept.push_back(Kept {
+                first_lsn: lsn,
+                last_lsn: lsn,
+                bytes: self.segment_bytes,
+            });
+            state.salt = Salt::new(&self.fs_id, lsn);
+            state.offset = SEGMENT_HEADER;
+        }
+        self.room.take(span);
+        let offset = state.offset;
+        state.offset += span;
+        let Some(open) = state.kept.back_mut() else {
+            unreachable!("the open segment is kept")
+        };
+        open.last_lsn = lsn;
+        (open.first_lsn, offset)
+    }
+
+    /// Blocks until the record is durable.
+    pub fn wait(&self, lsn: u64) -> Result<()> {
+        if self.durable.lsn() >= lsn {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        loop {
+            if self.durable.lsn() >= lsn {
+                return Ok(());
+            }
+            if let Some(end) = &state.end {
+                return Err(end.clone());
+            }
+            if lsn >= state.next_lsn {
+                return Err(not_given_out(lsn));
+            }
+            let covered = lsn <= state.syncing_upto;
+            if !covered {
+                state.wanted = state.wanted.max(lsn);
+                if !state.busy {
+                    state = self.round(state, true);
+                    if !state.busy && self.is_due(&state) {
+                        self.work.notify_one();
+                    }
+                    continue;
+                }
+            }
+            let round = if covered { state.round } else { state.round + 1 };
+            let ticket = self.durable.ticket(round);
+            drop(state);
+            self.durable.sleep(round, ticket);
+            if self.durable.lsn() >= lsn {
+                return Ok(());
+            }
+            state = self.state.lock();
+        }
+    }
+
+    /// Has the record made durable soon; for those who do not block. False: it never will be, or is already.
+    #[must_use]
+    pub fn want(&self, lsn: u64) -> bool {
+        let mut state = self.state.lock();
+        if state.end.is_some() || self.durable.lsn() >= lsn {
+            return false;
+        }
+        if lsn > state.syncing_upto {
+            state.wanted = state.wanted.max(lsn);
+            if !state.busy {
+                self.work.notify_one();
+            }
+        }
+        true
+    }
+
+    /// The newest LSN that was given out.
+    #[must_use]
+    pub fn last_lsn(&self) -> u64 {
+        self.last_lsn.load(Ordering::Acquire)
+    }
+
+    /// Whether everything promised still fits where the disk has no space but for so many bytes of spares. Half of
+    /// it counts only, since records do not span segments.
+    #[must_use]
+    pub fn fits(&self, spare_bytes: u64) -> bool {
+        let open = self.segment_bytes - self.state.lock().offset;
+        self.room.promised() <= open.max(spare_bytes / 2)
+    }
+
+    /// Parts of a payload that is not in a file yet.
+    #[must_use]
+    pub fn unwritten(&self, segment: u64, payload_offset: u64) -> Option<Vec<Bytes>> {
+        let state = self.state.lock();
+        let in_flight = state
+            .in_flight
+            .as_ref()
+            .and_then(|batch| batch.payload(segment, payload_offset));
+        in_flight.or_else(|| state.batch.payload(segment, payload_offset))
+    }
+
+    /// Somebody waits, or the batch is large.
+    fn is_due(&self, state: &State) -> bool {
+        state.end.is_none()
+            && (state.wanted > self.durable.lsn() || state.batch.bytes() >= WRITE_BYTES || state.blocked > 0)
+    }
+
+    /// One round: takes the batch to the disks, and with `sync` makes it durable. The caller saw that nobody is busy.
+    fn round<'a>(&'a self, mut state: MutexGuard<'a, State>, sync: bool) -> MutexGuard<'a, State> {
+        state.busy = true;
+        let fresh = self.idle_batch.lock().take().unwrap_or_default();
+        let batch = Arc::new(std::mem::replace(&mut state.batch, fresh));
+        state.in_flight = Some(batch.clone());
+        state.batch_since = None;
+        let upto = state.next_lsn - 1;
+        let segment = state.open_segment();
+        if sync {
+            state.round += 1;
+            state.syncing_upto = upto;
+        }
+        let round = state.round;
+        drop(state);
+
+        let began = Instant::now();
+        let result = match self.mirrors.lock().as_mut() {
+            Some(mirrors) => mirrors.run(&batch, sync),
+            None => Err(JournalError::Closed),
+        };
+        if sync && result.is_ok() {
+            self.commit_time.record(began.elapsed());
+            self.durable.advance(upto);
+        }
+
+        let mut state = self.state.lock();
+        state.busy = false;
+        state.in_flight = None;
+        state.syncing_upto = 0;
+        match &result {
+            Ok(()) => {
+                state.written_upto = upto;
+                state.disk_segment = segment;
+                if sync {
+                    state.last_sync = Instant::now();
+                }
+            }
+            Err(error) => state.end = Some(error.clone()),
+        }
+        if state.blocked > 0 {
+            self.space.notify_all();
+        }
+        drop(state);
+        self.announce(round, sync, result.is_err());
+        // Payloads are freed here, outside of the lock; a mirror that hangs keeps its own.
+        if let Ok(mut batch) = Arc::try_unwrap(batch) {
+            batch.clear();
+            *self.idle_batch.lock() = Some(batch);
+        }
+        self.state.lock()
+    }
+
+    fn announce(&self, round: u64, sync: bool, failed: bool) {
+        if failed {
+            self.durable.wake(round + 1);
+        }
+        if sync || failed {
+            self.durable.wake(round);
+            self.callbacks.poke();
+        }
+    }
+
+    /// Body of the committer's thread; ends after [`Self::close`] with everything durable that can be.
+    pub fn run(&self) {
+        let mut state = self.state.lock();
+        let mut idle_looks = 0;
+        loop {
+            if state.busy || (state.end.is_some() && !state.closing) {
+                self.work.wait_for(&mut state, self.timing.write_after);
+                continue;
+            }
+            let durable = self.durable.lsn();
+            if state.closing {
+                if state.end.is_none() && durable + 1 < state.next_lsn {
+                    state = self.round(state, true);
+                    continue;
+                }
+                state.end.get_or_insert(JournalError::Closed);
+                return;
+            }
+            match self.due(&state) {
+                Due::Now { sync } => {
+                    state = self.round(state, sync);
+                    idle_looks = 0;
+                }
+                Due::In(wait) => {
+                    self.work.wait_for(&mut state, wait);
+                    idle_looks = 0;
+                }
+                Due::Nothing if idle_looks < IDLE_LOOKS => {
+                    self.work.wait_for(&mut state, self.timing.write_after);
+                    idle_looks += 1;
+                }
+                Due::Nothing => {
+                    state.asleep = true;
+                    self.work.wait(&mut state);
+                    state.asleep = false;
+                    idle_looks = 0;
+                }
+            }
+        }
+    }
+
+    fn due(&self, state: &State) -> Due {
+        let durable = self.durable.lsn();
+        if state.wanted > durable {
+            return Due::Now { sync: true };
+        }
+        let now = Instant::now();
+        let unsynced = state.written_upto > durable || !state.batch.is_empty();
+        let sync_in = self
+            .timing
+            .sync_after
+            .saturating_sub(now.duration_since(state.last_sync));
+        let sync = unsynced && sync_in.is_zero();
+        if state.batch.bytes() >= WRITE_BYTES || state.blocked > 0 {
+            return Due::Now { sync };
+        }
+        if let Some(since) = state.batch_since {
+            let write_in = self.timing.write_after.saturating_sub(now.duration_since(since));
+            return if write_in.is_zero() {
+                Due::Now { sync }
+            } else {
+                Due::In(write_in)
+            };
+        }
+        match (unsynced, sync_in) {
+            (false, _) => Due::Nothing,
+            (true, Duration::ZERO) => Due::Now { sync: true },
+            (true, wait) => Due::In(wait),
+        }
+    }
+
+    /// Takes no more records and lets the committer's thread end.
+    pub fn close(&self) {
+        self.state.lock().closing = true;
+        self.work.notify_one();
+        self.space.notify_all();
+    }
+
+    /// After the committer's thread ended: lets go of everyone who still waits, and of the mirrors.
+    pub fn stop(&self) {
+        self.durable.wake(0);
+        self.durable.wake(1);
+        self.callbacks.poke();
+        let mirrors = self.mirrors.lock().take();
+        if let Some(mirrors) = mirrors {
+            mirrors.stop();
+        }
+    }
+}
+
+/// The caller waits for a record that there is not.
+pub fn not_given_out(lsn: u64) -> JournalError {
+    JournalError::Misuse(format!("LSN {lsn:#x} was not given out yet"))
+}
+
+/// What the committer's thread has to do.
+enum Due {
+    Now { sync: bool },
+    In(Duration),
+    Nothing,
+}
+
+impl State {
+    fn unwritten_bytes(&self) -> u64 {
+        self.batch.bytes() + self.in_flight.as_ref().map_or(0, |batch| batch.bytes())
+    }
+
+    fn open_segment(&self) -> u64 {
+        self.kept.back().map_or(0, |open| open.first_lsn)
+    }
+}

@@ -1,0 +1,101 @@
+//! Before a new epoch begins, every mirror gets what the others have of the history, so that each alone is enough.
+//!
+//! What replay showed may so far be in one mirror only, or not even on its disk; the new segment's header will say that it was
+//! there. So it is made durable in every mirror first.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{JournalError, Result};
+use crate::format::{SEGMENT_HEADER, payload_place};
+use crate::history::History;
+use crate::replay::check_end;
+use crate::segment::{Segment, SegmentReader, file_name};
+
+const COPY_BYTES: usize = 1 << 20;
+/// Copies in the making; left over by a crash they are written anew.
+const COPY_SUFFIX: &str = ".copy";
+
+/// Finds the end of the history and cuts it there: the newest segment gets its last LSN, an empty one goes.
+pub fn settle(history: &mut History) -> Result<u64> {
+    let Some(newest) = history.segments.last_mut() else {
+        return Ok(0);
+    };
+    let mut reader = SegmentReader::new(newest);
+    while reader.next().is_some() {}
+    check_end(newest, &mut reader)?;
+    let next_lsn = reader.next_lsn();
+    let header = newest.header;
+    if next_lsn > header.first_lsn {
+        newest.last_lsn = Some(next_lsn - 1);
+        return Ok(next_lsn - 1);
+    }
+    if let Some(empty) = history.segments.pop() {
+        history
+            .abandoned
+            .extend(empty.sources.into_iter().map(|source| source.path));
+    }
+    Ok(header.previous_lsn)
+}
+
+/// Makes the directory hold the whole history, durably. With one mirror there is nothing to compare, only to sync.
+pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Result<()> {
+    for (index, segment) in history.segments.iter().enumerate() {
+        let own = segment
+            .sources
+            .iter()
+            .position(|source| source.path.parent() == Some(dir));
+        let whole =
+            own.filter(|&own| alone || SegmentReader::alone(segment, own, segment.last_lsn.unwrap_or(0)));
+        match whole {
+            Some(own) if index + 1 == history.segments.len() => {
+                let source = &segment.sources[own];
+                source
+                    .file
+                    .sync()
+                    .map_err(|error| JournalError::io(&source.path, &error))?;
+            }
+            Some(_) => {}
+            None => copy(disk, dir, segment).map_err(|error| JournalError::io(dir, &error))?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes a segment anew, each record from the mirror that has it, and puts it in its place at once.
+fn copy(disk: &dyn Disk, dir: &Path, segment: &Segment) -> io::Result<()> {
+    let name = file_name(segment.header.first_lsn);
+    let path = dir.join(format!("{name}{COPY_SUFFIX}"));
+    let file = disk.create(&path)?;
+    let len = segment.sources.iter().map(|source| source.len).max().unwrap_or(0);
+    file.allocate(len)?;
+    let mut page = [0; SEGMENT_HEADER as usize];
+    let used = segment.header.encode();
+    page[..used.len()].copy_from_slice(&used);
+    file.write_at(&mut [IoSlice::new(&page)], 0)?;
+    copy_records(segment, &*file)?;
+    file.sync()?;
+    disk.rename(&path, &dir.join(name))?;
+    disk.sync_dir(dir)
+}
+
+fn copy_records(segment: &Segment, to: &dyn DiskFile) -> io::Result<()> {
+    let salt = segment.header.salt();
+    let mut reader = SegmentReader::new(segment);
+    let mut pending = Vec::new();
+    let mut start = reader.offset();
+    while let Some(found) = reader.next() {
+        let place = payload_place(segment.header.first_lsn, found.offset);
+        pending.extend_from_slice(&found.header.encode(salt));
+        pending.extend_from_slice(found.payload);
+        let next = (place.offset + found.payload.len() as u64).next_multiple_of(crate::format::ALIGN);
+        pending.resize((next - start) as usize, 0);
+        if pending.len() >= COPY_BYTES {
+            to.write_at(&mut [IoSlice::new(&pending)], start)?;
+            start = next;
+            pending.clear();
+        }
+    }
+    to.write_at(&mut [IoSlice::new(&pending)], start)
+}
