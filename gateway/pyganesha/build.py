@@ -157,7 +157,14 @@ def fetch_headers(version: str) -> Path:
         if not has_source_lists():
             add_source_lists()
         say(f"fetching the source of nfs-ganesha {version} for its headers")
-        run(["apt-get", "source", "--tar-only", "--download-only", "nfs-ganesha"], cwd=tree.parent)
+        fetch = ["apt-get", "source", "--tar-only", "--download-only", "nfs-ganesha"]
+        try:
+            run(fetch, cwd=tree.parent)
+        except BuildError:
+            if os.geteuid() != 0:
+                raise
+            run(["apt-get", "update", "-qq"])  # its lists may be older than the deb-src lines, or gone
+            run(fetch, cwd=tree.parent)
         if not archive.is_file():
             raise BuildError(f"apt-get source left no {archive.name} in {archive.parent}")
     partial = tree.with_name(f"{tree.name}.{os.getpid()}")

@@ -21,8 +21,8 @@ class UpcallsLike(Protocol):
     def invalidate(self, inode: int, generation: int) -> bool:
         """Ganesha forgets what it has cached of the inode; True: it had something.
 
-        To be called for every change that was made beside NFS, from a thread of one's own (RuntimeError from inside an Fsal
-        method that Ganesha called).
+        To be called for every change that was made beside NFS, from a thread of one's own: RuntimeError from inside
+        an Fsal method that Ganesha called.
         """
         ...
 

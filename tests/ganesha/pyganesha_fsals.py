@@ -1,12 +1,24 @@
 """File systems for the tests of pyganesha. Ganesha's process imports this module; the tests do not."""
 
+import logging
+import subprocess
 import threading
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gateway.pyganesha import Attributes, Caller, Fsal, FsalError, ReadRequestLike, SetAttributes, Status
+from gateway.pyganesha import (
+    Attributes,
+    Caller,
+    Fsal,
+    FsalError,
+    LogHandler,
+    ReadRequestLike,
+    SetAttributes,
+    Status,
+    unblock_signals,
+)
 from gateway.pyganesha.examples.memfs import MemFs
 
 
@@ -24,6 +36,18 @@ class Faulty(MemFs):
 
     def ready(self) -> None:
         self.note(f"ready upcalls={self.upcalls is not None}")
+        logger = logging.getLogger("pyganesha.test")
+        logger.addHandler(LogHandler())
+        logger.warning("a record\nof two lines")
+        for helper in (None, unblock_signals):
+            child = subprocess.run(
+                ["grep", "SigBlk", "/proc/self/status"],
+                preexec_fn=helper,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            self.note(f"blocked={int(child.stdout.split()[1], 16) != 0}")
 
     def close(self) -> None:
         self.note("closed")

@@ -80,7 +80,9 @@ def test_hup_and_term(tmp_path: Path) -> None:
         assert status_of(client.getattr, handle) == OK
         assert server.stop() == 0
         assert "Fatal" not in server.output()
-    assert diary.read_text().splitlines() == ["made upcalls=None", "ready upcalls=True", "closed"]
+        assert ":WARN :PYGANESHA: a record\n" in server.log()
+    told = ["made upcalls=None", "ready upcalls=True", "blocked=True", "blocked=False", "closed"]
+    assert diary.read_text().splitlines() == told
 
 
 def test_handles_mean_the_same_after_a_restart(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ cdef class Upcalls:
         """Ganesha forgets what it has cached of the inode: attributes, and a directory's entries.
 
         From any thread of one's own, 0.1 to 0.2 ms; it waits until the export is up. Not from inside an Fsal method called
-        by Ganesha (RuntimeError): that holds the locks this needs. True: the inode was cached.
+        by Ganesha (RuntimeError): that holds the locks this needs. True: the inode was cached. Once the export is closing,
+        which means before ``Fsal.close()`` is called, nothing is cached any more.
         """
         cdef int status
-        if self.x == NULL:
-            raise RuntimeError("the export has been closed")
         if pyg_in_operation():
             raise RuntimeError("an up-call from inside an operation would wait for the operation's own locks")
+        if self.x == NULL:
+            return False
         with nogil:
             status = pyg_invalidate(self.x, inode, generation)
         return status == ERR_FSAL_NO_ERROR
@@ -92,7 +93,8 @@ cdef void _forget(pyg_export *x, object fs) noexcept:
     cdef PyObject *capsule = x.io_capsule
     try:
         if fs is not None:
-            if fs.upcalls is not None:
+            if isinstance(fs.upcalls, Upcalls):
+                # Before close(): an up-call takes a reference to Ganesha's export, whose last one is gone.
                 (<Upcalls>fs.upcalls).x = NULL
             fs.close()
     except BaseException as failure:
