@@ -148,7 +148,7 @@ class ControlServer:
 
     def _call(self, op: str, handler: Handler, fields: Mapping[str, Any]) -> bytes:
         try:
-            return msgspec.json.encode({"ok": handler(fields)}) + b"\n"
+            return msgspec.json.encode({"ok": handler(fields)}, enc_hook=_plain) + b"\n"
         except ControlError as error:
             return _error_line(error.code, error.message, error.hint)
         except CaudalError as error:
@@ -159,6 +159,13 @@ class ControlServer:
         except Exception as error:
             log.exception("control.failed", op=op)
             return _error_line("internal", f"{op} failed: {str(error)[:200]}", "the server's log says more")
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for and handlers return all the same: paths."""
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(cast("os.PathLike[str]", value))
+    raise TypeError(f"the answer holds a {type(value).__name__}")
 
 
 def _error_line(code: str, message: str, hint: str = "") -> bytes:

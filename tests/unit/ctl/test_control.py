@@ -43,6 +43,7 @@ HANDLERS = {
     "start_error": _start_error,
     "boom": _boom,
     "odd": _odd,
+    "path": lambda _: {"path": Path("/a b")},
     "big": lambda fields: "x" * fields["size"],
 }
 
@@ -74,6 +75,7 @@ def test_calls_and_answers(server: Path) -> None:
         assert client.call("ping") == "pong"
         assert client.call("echo", a=[1, {"b": None}], c="ü") == {"a": [1, {"b": None}], "c": "ü"}
         assert client.call("divide", a=1, b=4) == 0.25
+        assert client.call("path") == {"path": "/a b"}
         assert len(client.call("big", size=3 << 20)) == 3 << 20
 
 
