@@ -5,7 +5,7 @@ number is `epoch << 40 | counter`. A call that waits or does I/O releases the GI
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, final
+from typing import NamedTuple, Self, final
 
 FAILPOINTS: tuple[str, ...]
 """Names of all failpoints of the native core. `CAUDAL_FAILPOINTS` arms them when the module is loaded."""
@@ -96,17 +96,25 @@ class CoreError(Exception):
 class Busy(CoreError):
     """Nothing was changed: no wait slot or no room in the journal. The client tries again (JUKEBOX)."""
 
+    errno: int
+
 class NotResident(CoreError):
     """The inode is not live in the core: activate it and try again."""
 
 class StoreError(CoreError):
     """The object store did not do it; retries inside the core are used up. Abort the batch and try later."""
 
+    errno: int
+
 class JournalError(CoreError):
     """No journal mirror takes writes, or the journal cannot be read. Nothing more can be acknowledged."""
 
+    errno: int
+
 class CorruptError(CoreError):
     """Stored bytes do not match their checksum, or a journal lacks acknowledged records."""
+
+    errno: int
 
 @final
 class FlushBatch:
@@ -150,8 +158,8 @@ class Core:
     Every method but those says CoreError before `start` unless it is marked as callable during replay.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         fs_id: bytes,
         epoch: int,
@@ -169,7 +177,7 @@ class Core:
         pack_bytes: int,
         io_threads: int,
         wait_slots: int = 100,
-    ) -> None:
+    ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
         `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
@@ -330,7 +338,7 @@ class Core:
 class PackStore:
     """The packs of a store without a file system around them, for checks from outside. Methods as in `Core`."""
 
-    def __init__(self, store_url: str, store_options: Mapping[str, str]) -> None:
+    def __new__(cls, store_url: str, store_options: Mapping[str, str]) -> Self:
         """Raises StoreError when the store cannot be opened."""
 
     def list_packs(self) -> list[tuple[int, int, float]]:
@@ -349,7 +357,7 @@ class PackStore:
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""
 
-    def __init__(self, journal: Sequence[str], fs_id: bytes, from_lsn: int) -> None:
+    def __new__(cls, journal: Sequence[str], fs_id: bytes, from_lsn: int) -> Self:
         """Starts at the first record with an LSN of at least `from_lsn`. Raises JournalError."""
 
     def next_batch(self, durable_lsn: int, max_bytes: int) -> list[tuple[int, bytes]]:

@@ -45,7 +45,13 @@ fn engine(directory: &Path) -> Arc<Engine> {
 }
 
 fn activate(engine: &Engine, inode: u64) {
-    let attributes = Attributes { inode, generation: GENERATION, mode: 0o644, nlink: 1, ..Default::default() };
+    let attributes = Attributes {
+        inode,
+        generation: GENERATION,
+        mode: 0o644,
+        nlink: 1,
+        ..Default::default()
+    };
     engine.activate(attributes, []).unwrap();
 }
 
@@ -81,7 +87,12 @@ struct Client<'a> {
 impl<'a> Client<'a> {
     fn new(io: &'a Io, inode: u64) -> Self {
         let (sender, receiver) = channel();
-        Self { io, inode, sender: Box::new(sender), receiver }
+        Self {
+            io,
+            inode,
+            sender: Box::new(sender),
+            receiver,
+        }
     }
 
     fn token(&self) -> *mut c_void {
@@ -91,7 +102,10 @@ impl<'a> Client<'a> {
     fn read(&self, offset: u64, len: usize) -> (i32, Vec<u8>, bool) {
         let mut buffer = vec![0xee; len];
         let (head, tail) = buffer.split_at_mut(len / 3);
-        let iov = [head, tail].map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() });
+        let iov = [head, tail].map(|b| libc::iovec {
+            iov_base: b.as_mut_ptr().cast(),
+            iov_len: b.len(),
+        });
         let (mut amount, mut eof) = (0, false);
         // SAFETY: buffers, outputs and token outlive the operation, which is waited for.
         let code = unsafe {
@@ -117,7 +131,10 @@ impl<'a> Client<'a> {
     }
 
     fn write(&self, offset: u64, data: &[u8], stable: bool) -> i32 {
-        let iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+        let iov = libc::iovec {
+            iov_base: data.as_ptr().cast_mut().cast(),
+            iov_len: data.len(),
+        };
         // SAFETY: as above.
         let code = unsafe {
             (self.io.write)(
@@ -164,8 +181,15 @@ fn write_and_read(engine: &Engine, io: &Io, inode: u64, rounds: usize) {
         match random.below(20) {
             0 => {
                 let size = Some(offset as u64);
-                let change = AttrChange { inode, size, ctime_ns: Some(1), ..Default::default() };
-                engine.append_attributes(&engine.live(inode, None).unwrap(), &change).unwrap();
+                let change = AttrChange {
+                    inode,
+                    size,
+                    ctime_ns: Some(1),
+                    ..Default::default()
+                };
+                engine
+                    .append_attributes(&engine.live(inode, None).unwrap(), &change)
+                    .unwrap();
                 model.resize(offset, 0);
             }
             1 => assert_eq!(client.commit(), DONE),
@@ -192,7 +216,10 @@ fn flush_all_the_time(engine: &Arc<Engine>, stop: &AtomicBool) {
     let mut round = 0u64;
     while !stop.load(Relaxed) {
         round += 1;
-        let how = TakeHow { max_bytes: 300_000 * (round % 4), ..Default::default() };
+        let how = TakeHow {
+            max_bytes: 300_000 * (round % 4),
+            ..Default::default()
+        };
         if let Some(mut batch) = engine.flush_take(&how).unwrap() {
             batch.write().unwrap();
             if round % 5 == 0 {
@@ -246,7 +273,11 @@ fn threads_read_what_they_wrote_while_everything_moves() {
     }
     assert!(summary.bytes >= summary.memory_bytes);
     let summary = engine.dirty_summary();
-    assert_eq!((summary.bytes, summary.memory_bytes, summary.inodes), (0, 0, 0), "the totals end where they began");
+    assert_eq!(
+        (summary.bytes, summary.memory_bytes, summary.inodes),
+        (0, 0, 0),
+        "the totals end where they began"
+    );
     engine.close();
 }
 
@@ -259,7 +290,16 @@ fn errors_come_as_codes() {
     assert_eq!(client.read(0, 10).0, NOT_RESIDENT);
     assert_eq!(client.write(0, b"x", false), NOT_RESIDENT);
     assert_eq!(client.commit(), NOT_RESIDENT);
-    engine.activate(Attributes { inode: 5, generation: 6, ..Default::default() }, []).unwrap();
+    engine
+        .activate(
+            Attributes {
+                inode: 5,
+                generation: 6,
+                ..Default::default()
+            },
+            [],
+        )
+        .unwrap();
     assert_eq!(client.write(0, b"x", false), -libc::ESTALE);
     engine.forget(5);
     activate(&engine, 5);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use caudal_base::failpoint;
 use caudal_journal::{Journal, Permit};
 use parking_lot::RwLockWriteGuard;
+use smallvec::SmallVec;
 
 use crate::attributes::without_privilege;
 use crate::buffers::Buffers;
@@ -20,8 +21,9 @@ use crate::inode::live::Live;
 use crate::inode::payload::{AttrChange, DataHead, HoleChange, KIND_ATTR, KIND_DATA, KIND_HOLE};
 use crate::inode::state::State;
 
-/// Data of one journal record; longer writes are several records.
-const MAX_RECORD: usize = 4 << 20;
+/// Data of one journal record at most, and its share of a segment; longer writes are several records.
+const MAX_RECORD: u64 = 4 << 20;
+const RECORDS_PER_SEGMENT: u64 = 4;
 /// What a record takes in the journal beside its data: header, fixed part, padding.
 const RECORD_OVERHEAD: u64 = 128;
 /// How long a write waits for room in the journal before its client is told to come again.
@@ -59,14 +61,13 @@ impl Engine {
         if len == 0 {
             return Ok(Outcome::Done(live.state.read().last_lsn));
         }
-        let records = len.div_ceil(MAX_RECORD) as u64;
         let data = Prepared {
             offset,
             data: source.gather(),
             how,
             began,
         };
-        match self.room(journal, len as u64 + records * RECORD_OVERHEAD) {
+        match self.room(journal, self.bytes_in_journal(len)) {
             Ok(room) => {
                 let lsn = self.write_now(journal, &live, &data)?;
                 drop(room);
@@ -120,7 +121,7 @@ impl Engine {
     {
         let engine = self.clone();
         let completion = Completion::new(done);
-        let need = data.data.len() as u64 + data.data.len().div_ceil(MAX_RECORD) as u64 * RECORD_OVERHEAD;
+        let need = self.bytes_in_journal(data.data.len());
         self.handle().spawn(async move {
             let room = loop {
                 match engine.room(&journal, need) {
@@ -155,12 +156,24 @@ impl Engine {
             .map_err(|_| CoreError::Busy("the journal is full"))
     }
 
+    fn record_bytes(&self) -> usize {
+        MAX_RECORD
+            .min(self.config.segment_bytes / RECORDS_PER_SEGMENT)
+            .max(1) as usize
+    }
+
+    /// What a write of so many bytes takes in the journal.
+    fn bytes_in_journal(&self, len: usize) -> u64 {
+        len as u64 + len.div_ceil(self.record_bytes()) as u64 * RECORD_OVERHEAD
+    }
+
     /// Appends the records of a write and shows it to readers.
     fn write_now(self: &Arc<Self>, journal: &Journal, live: &Live, data: &Prepared) -> Result<u64> {
-        let checked: Vec<(u64, Bytes, u32)> = (0..data.data.len())
-            .step_by(MAX_RECORD)
+        let record_bytes = self.record_bytes();
+        let checked: SmallVec<[(u64, Bytes, u32); 1]> = (0..data.data.len())
+            .step_by(record_bytes)
             .map(|start| {
-                let chunk = data.data.slice(start..data.data.len().min(start + MAX_RECORD));
+                let chunk = data.data.slice(start..data.data.len().min(start + record_bytes));
                 let crc = crc32c::crc32c(&chunk);
                 (data.offset + start as u64, chunk, crc)
             })

@@ -74,4 +74,4 @@ def run(files: Files, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run(Files(Path(sys.argv[1])), int(sys.argv[2]))
+    run(Files(Path(sys.argv[1]), segment_bytes=MIB // 4), int(sys.argv[2]))

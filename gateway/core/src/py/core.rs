@@ -352,16 +352,25 @@ impl Core {
     }
 
     fn delete_pack(&self, py: Python<'_>, id: u64) -> PyResult<()> {
-        Ok(py.detach(|| self.engine.block_on(packs::delete(self.engine.store.as_ref(), id))?)?)
+        Ok(py.detach(|| {
+            self.engine
+                .block_on(packs::delete(self.engine.store.as_ref(), id))?
+        })?)
     }
 
     fn verify_pack(&self, py: Python<'_>, id: u64, deep: bool) -> PyResult<()> {
-        py.detach(|| self.engine.block_on(packs::verify(self.engine.store.as_ref(), id, deep))?)?;
+        py.detach(|| {
+            self.engine
+                .block_on(packs::verify(self.engine.store.as_ref(), id, deep))?
+        })?;
         Ok(())
     }
 
     fn pack_footer<'py>(&self, py: Python<'py>, id: u64) -> PyResult<Bound<'py, PyAny>> {
-        let footer = py.detach(|| self.engine.block_on(packs::verify(self.engine.store.as_ref(), id, false))?)?;
+        let footer = py.detach(|| {
+            self.engine
+                .block_on(packs::verify(self.engine.store.as_ref(), id, false))?
+        })?;
         footer_to(py, &footer)
     }
 

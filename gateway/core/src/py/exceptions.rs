@@ -63,7 +63,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     // Whoever answers clients goes by errno: "try again", and an I/O error.
     py.get_type::<Busy>().setattr("errno", libc::EAGAIN)?;
-    for io in [py.get_type::<StoreError>(), py.get_type::<JournalError>(), py.get_type::<CorruptError>()] {
+    for io in [
+        py.get_type::<StoreError>(),
+        py.get_type::<JournalError>(),
+        py.get_type::<CorruptError>(),
+    ] {
         io.setattr("errno", libc::EIO)?;
     }
     module.add("CoreError", py.get_type::<CoreError>())?;

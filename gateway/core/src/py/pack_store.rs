@@ -28,7 +28,10 @@ impl PackStore {
                 .enable_all()
                 .build()
                 .map_err(CoreError::from)?;
-            Ok(Self { store: caudal_blocks::open_store(store_url, &store_options)?, runtime })
+            Ok(Self {
+                store: caudal_blocks::open_store(store_url, &store_options)?,
+                runtime,
+            })
         })?)
     }
 
@@ -41,18 +44,27 @@ impl PackStore {
     }
 
     fn verify_pack(&self, py: Python<'_>, id: u64, deep: bool) -> PyResult<()> {
-        py.detach(|| self.runtime.block_on(packs::verify(self.store.as_ref(), id, deep)))?;
+        py.detach(|| {
+            self.runtime
+                .block_on(packs::verify(self.store.as_ref(), id, deep))
+        })?;
         Ok(())
     }
 
     fn pack_footer<'py>(&self, py: Python<'py>, id: u64) -> PyResult<Bound<'py, PyAny>> {
-        let footer = py.detach(|| self.runtime.block_on(packs::verify(self.store.as_ref(), id, false)))?;
+        let footer = py.detach(|| {
+            self.runtime
+                .block_on(packs::verify(self.store.as_ref(), id, false))
+        })?;
         footer_to(py, &footer)
     }
 }
 
 pub fn footer_to<'py>(py: Python<'py>, footer: &caudal_blocks::Footer) -> PyResult<Bound<'py, PyAny>> {
-    let entries: Vec<_> =
-        footer.entries.iter().map(|e| (e.inode, e.offset, e.len, e.pack_offset)).collect();
+    let entries: Vec<_> = footer
+        .entries
+        .iter()
+        .map(|e| (e.inode, e.offset, e.len, e.pack_offset))
+        .collect();
     build(py, &types(py)?.pack_footer, (footer.lsn, entries))
 }

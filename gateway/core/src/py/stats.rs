@@ -101,7 +101,9 @@ fn tier<'py>(py: Python<'py>, stats: &TierStats) -> PyResult<Bound<'py, PyDict>>
 
 fn objects<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
     dict(py, |d| {
-        let Some(stats) = engine.store.stats() else { return Ok(()) };
+        let Some(stats) = engine.store.stats() else {
+            return Ok(());
+        };
         for (name, counter) in [
             ("gets", &stats.gets),
             ("puts", &stats.puts),
