@@ -4,8 +4,7 @@ from importlib import metadata
 
 
 def _version() -> str:
-    """The version of the installed package; of a tree that is used as it is, what its next release is after.
-    """
+    """The version of the installed package; a tree that is used as it is has none."""
     try:
         return metadata.version("caudal")
     except metadata.PackageNotFoundError:

@@ -14,8 +14,11 @@ MAX_PROBLEMS_SHOWN = 50
 
 
 def render(status: Mapping[str, Any]) -> RenderableType:
-    """The status as one small table per part, in the order in which it came."""
-    return Group(*(_part(name, value) for name, value in status.items()))
+    """The status as one small table per part; single values together come first."""
+    plain = {key: value for key, value in status.items() if not isinstance(value, Mapping)}
+    parts: dict[str, object] = {"server": plain} if plain else {}
+    parts |= {key: value for key, value in status.items() if key not in plain}
+    return Group(*(_part(name, value) for name, value in parts.items()))
 
 
 def _part(name: str, value: object) -> RenderableType:
