@@ -1,10 +1,11 @@
 """The class to subclass: one method for each thing that a file system does."""
 
-# ruff: noqa: ARG002 - what is not overridden uses no argument
+# ruff: noqa: ARG002, B027 - what is not overridden uses no argument and may do nothing
 from __future__ import annotations
 
 import stat
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,8 +28,10 @@ class UpcallsLike(Protocol):
         ...
 
     def orphaned(self, inode: int) -> bool:
-        """Tells of an inode without a name that an earlier run left. True: a client has it open, and :meth:`Fsal.released` will
-        be called at its last close; False: nobody has."""
+        """Tells of an inode without a name that an earlier run left, once clients had time to reclaim their opens.
+
+        True: a client has it open, and :meth:`Fsal.released` will be called at its last close; False: nobody has.
+        """
         ...
 
 
@@ -53,7 +56,7 @@ class ReadRequestLike(Protocol):
         ...
 
 
-class Fsal:
+class Fsal(ABC):
     """A file system. Methods are called from many threads at once, each with Python's lock held.
 
     Names are bytes without ``/`` and NUL, of at most 255 bytes where Ganesha has looked; times are nanoseconds since 1970.
@@ -90,13 +93,13 @@ class Fsal:
 
     # --- Attributes --------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def root(self) -> Attributes:
         """Attributes of the root directory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def getattr(self, inode: int, generation: int) -> Attributes:
         """Attributes of an inode. ESTALE if there is no such inode, or it has another generation."""
-        raise NotImplementedError
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
         """Sets what is not ``None``. A size cuts the file or extends it with zeros."""
@@ -108,17 +111,17 @@ class Fsal:
 
     # --- Names -------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def lookup(self, directory: int, name: bytes) -> Attributes:
         """Attributes of what a name stands for, including ``..`` (the root's is the root). ENOENT, ENOTDIR."""
-        raise NotImplementedError
 
+    @abstractmethod
     def readdir(self, directory: int, after: int) -> Iterable[DirEntry]:
         """Entries in the order of their cookies, from the first with a cookie greater than ``after`` (0: from the start).
 
         Without ``.`` and ``..``. The shim stops iterating when Ganesha has enough, and asks again later with the cookie of
         the last entry it took, which may have been removed since.
         """
-        raise NotImplementedError
 
     def readlink(self, inode: int) -> bytes:
         """Target of a symbolic link. EINVAL if it is none."""

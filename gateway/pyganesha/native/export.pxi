@@ -24,11 +24,10 @@ cdef class Upcalls:
     def orphaned(self, uint64_t inode):
         """Tells that an inode has no name any more, learnt beside NFS: left over by an earlier run, say.
 
-        True: a client has it open, and ``Fsal.released`` is called at its last close. False: nobody has.
+        True: a client has it open, and ``Fsal.released`` is called at its last close. False: nobody has. Once the export is
+        closing the answer is True: who asks then leaves the inode to the next run.
         """
-        if self.x == NULL:
-            raise RuntimeError("the export has been closed")
-        return bool(pyg_export_mark_orphan(self.x, inode))
+        return self.x == NULL or bool(pyg_export_mark_orphan(self.x, inode))
 
 
 cdef object _make_fs(pyg_export *x):
