@@ -29,6 +29,8 @@ pub struct BlocksConfig {
     pub l2_bytes: u64,
     /// Largest read-ahead window of a file; bounds how much is prefetched at once.
     pub readahead_bytes: u64,
+    /// Whose blocks these are: what another file system left in L2 is not read.
+    pub fs_id: [u8; 16],
 }
 
 /// Figures since the cache was opened.
@@ -55,7 +57,7 @@ impl Blocks {
     /// Opens both tiers. An L2 that can not be opened is left out: it costs hits, not service.
     pub async fn open(rt: Handle, store: Arc<dyn Store>, config: BlocksConfig) -> Result<Arc<Self>> {
         let l2 = config.l2_dir.as_deref().map(|dir| (dir, config.l2_bytes));
-        let cache = Cache::open(rt.clone(), &store.identity(), config.l1_bytes, l2).await?;
+        let cache = Cache::open(&rt, config.fs_id, config.l1_bytes, l2).await;
         let max_prefetch = (config.readahead_bytes.saturating_mul(PREFETCH_STREAMS) / PAYLOAD)
             .clamp(MIN_PREFETCH_BLOCKS, MAX_PREFETCH_BLOCKS);
         Ok(Arc::new(Self {

@@ -65,7 +65,7 @@ impl Fetcher {
         for (claim, found) in run.into_iter().zip(cached) {
             match found {
                 Some(payload) => {
-                    self.cache.raise(claim.key, payload.clone());
+                    self.cache.raise(claim.key, &payload);
                     claim.finish(Ok(payload));
                 }
                 None => missing.push(claim),

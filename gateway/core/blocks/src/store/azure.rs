@@ -34,18 +34,8 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
             .map_err(|_| BlockError::Config(format!("{key}: not an option of the store")))?;
         builder = builder.with_config(key, value);
     }
-    let account = builder
-        .get_config_value(&AzureConfigKey::AccountName)
-        .unwrap_or_default();
-    let endpoint = builder
-        .get_config_value(&AzureConfigKey::Endpoint)
-        .unwrap_or_default();
-    let identity = format!(
-        "az://{account}@{endpoint}/{container}/{}",
-        prefix.trim_matches('/')
-    );
     let azure = builder
         .build()
         .map_err(|error| BlockError::Config(error.to_string()))?;
-    Ok(ObjectBackend::new(Arc::new(azure), prefix, identity))
+    Ok(ObjectBackend::new(Arc::new(azure), prefix))
 }

@@ -275,8 +275,4 @@ impl Store for FileStore {
             self.run(prefix, walk).await
         })
     }
-
-    fn identity(&self) -> String {
-        format!("file://{}", self.root.display())
-    }
 }

@@ -55,9 +55,6 @@ pub trait Store: Send + Sync + 'static {
     /// All objects in the directory `prefix` and below it.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>>;
 
-    /// Names the place that is stored to; another place has another one.
-    fn identity(&self) -> String;
-
     /// Figures, where someone counts.
     fn stats(&self) -> Option<Arc<StoreStats>> {
         None

@@ -18,16 +18,13 @@ use crate::error::StoreError;
 pub struct ObjectBackend {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
-    identity: String,
 }
 
 impl ObjectBackend {
-    /// `identity` names the place, prefix included.
-    pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, identity: String) -> Self {
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self {
             inner,
             prefix: Path::from(prefix),
-            identity,
         }
     }
 
@@ -190,9 +187,5 @@ impl Store for ObjectBackend {
                 .map_err(|error| store_error(prefix, error))?;
             Ok(found.iter().filter_map(|meta| self.info(meta)).collect())
         })
-    }
-
-    fn identity(&self) -> String {
-        self.identity.clone()
     }
 }

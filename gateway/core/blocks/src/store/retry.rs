@@ -161,10 +161,6 @@ impl<S: Store> Store for Retrying<S> {
         Box::pin(self.retried(move |inner| inner.list(prefix)))
     }
 
-    fn identity(&self) -> String {
-        self.inner.identity()
-    }
-
     fn stats(&self) -> Option<Arc<StoreStats>> {
         self.inner.stats()
     }

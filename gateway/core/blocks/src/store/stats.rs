@@ -117,10 +117,6 @@ impl<S: Store> Store for Measured<S> {
         })
     }
 
-    fn identity(&self) -> String {
-        self.inner.identity()
-    }
-
     fn stats(&self) -> Option<Arc<StoreStats>> {
         Some(self.stats.clone())
     }
