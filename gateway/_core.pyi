@@ -5,12 +5,12 @@ number is `epoch << 40 | counter`. A call that waits or does I/O releases the GI
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self, final
+from typing import NamedTuple, Self, TypeAlias, final
 
 FAILPOINTS: tuple[str, ...]
 """Names of all failpoints of the native core. `CAUDAL_FAILPOINTS` arms them when the module is loaded."""
 
-Extent = tuple[int, int, int, int]
+Extent: TypeAlias = tuple[int, int, int, int]
 """(file offset, length, pack, pack offset). In a splice, pack 0 means a hole."""
 
 class Attributes(NamedTuple):
@@ -33,7 +33,7 @@ class Attributes(NamedTuple):
     btime_ns: int
     change: int
 
-Flushed = tuple[int, int, Sequence[Extent]]
+Flushed: TypeAlias = tuple[int, int, Sequence[Extent]]
 """(inode, taken LSN, splices): what a row transaction says of one flushed inode; see `Core.replay`."""
 
 class ReplayReport(NamedTuple):
@@ -120,8 +120,9 @@ class CorruptError(CoreError):
 class FlushBatch:
     """Changes taken out of live inodes on their way into packs. Its inodes can not be taken again until it ends.
 
-    Protocol: `write()`, then build rows from `inodes` and `packs`, `Core.append_rows`, `commit(lsn)`. On any failure before the
-    append: `abort()`. A batch that is dropped is aborted; its packs, if any were put, are garbage for the collector.
+    Protocol: `write()`, then build rows from `inodes` and `packs`, `Core.append_rows`, `commit(lsn)`. On any failure
+    before the append: `abort()`. A batch that is dropped is aborted; its packs, if any were put, are garbage for the
+    collector.
     """
 
     @property
@@ -139,13 +140,14 @@ class FlushBatch:
     def write(self) -> None:
         """Builds the packs and puts them, several at once, without the GIL.
 
-        Raises StoreError, CorruptError (journaled bytes do not match their checksum), JournalError, CoreError (called twice).
+        Raises StoreError, CorruptError (journaled bytes do not match their checksum), JournalError, CoreError (twice).
         """
 
     def commit(self, lsn: int) -> None:
         """Swaps what was taken for extents in the live inodes, where nothing newer was written; cannot fail halfway.
 
-        `lsn` is that of the row transaction. Inodes forgotten meanwhile are skipped. Raises CoreError before `write` or after the end.
+        `lsn` is that of the row transaction. Inodes forgotten meanwhile are skipped. Raises CoreError before `write` and
+        after the end.
         """
 
     def abort(self) -> None:
@@ -246,7 +248,9 @@ class Core:
         than root clears; ctime_ns and change are the larger of both sides. Callable during replay.
         """
 
-    def update_names(self, inode: int, *, mode: int, uid: int, gid: int, nlink: int, ctime_ns: int, lsn: int) -> bool:
+    def update_names(
+        self, inode: int, *, mode: int, uid: int, gid: int, nlink: int, ctime_ns: int, lsn: int
+    ) -> bool:
         """Tells the core what a row transaction at `lsn` says. False: not resident. Callable during replay."""
 
     def set_data_attributes(
@@ -361,7 +365,7 @@ class JournalTail:
         """Starts at the first record with an LSN of at least `from_lsn`. Raises JournalError."""
 
     def next_batch(self, durable_lsn: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """(LSN, payload) of the next row transactions up to `durable_lsn`, about `max_bytes` of them; [] when there are none.
+        """(LSN, payload) of the next row transactions up to `durable_lsn`, about `max_bytes` of them; [] at the end.
 
         Raises JournalError, CorruptError.
         """

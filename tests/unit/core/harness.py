@@ -140,7 +140,9 @@ class Files:
         self._apply(change)
         if "drop" in change:
             self.core.forget(change["drop"])
-        return [(ino, taken, [tuple(s) for s in splices]) for ino, taken, _, splices in change.get("flushed", [])]
+        return [
+            (ino, taken, [tuple(s) for s in splices]) for ino, taken, _, splices in change.get("flushed", [])
+        ]
 
     def _apply(self, change: dict[str, Any]) -> None:
         if "put" in change:

@@ -170,7 +170,7 @@ def test_relocation_moves_only_what_still_lies_there(files: Files) -> None:
     files.core.cache_drop(True, True)
     assert files.core.read(10, 0, 2000) == expected
     files.core.delete_pack(pack)
-    assert pack not in [id for id, _, _ in files.core.list_packs()]
+    assert pack not in [one for one, _, _ in files.core.list_packs()]
     assert files.core.dirty().bytes == 10
 
 
@@ -198,7 +198,11 @@ def test_attributes_follow_the_data(files: Files) -> None:
 
 
 def test_what_is_not_resident_says_so(files: Files) -> None:
-    for call in (lambda: files.core.read(5, 0, 1), lambda: files.core.write(5, 0, b"x"), lambda: files.core.commit(5)):
+    for call in (
+        lambda: files.core.read(5, 0, 1),
+        lambda: files.core.write(5, 0, b"x"),
+        lambda: files.core.commit(5),
+    ):
         with pytest.raises(_core.NotResident):
             call()
     assert files.core.attributes(5) is None
@@ -260,7 +264,9 @@ def test_a_full_journal_says_busy_until_it_is_trimmed(tmp_path: Path) -> None:
             seen_busy = True
     assert seen_busy
     while writer.is_alive() and time.monotonic() < deadline_s:
-        while batch := files.core.flush_take(inodes=None, dirty_before_ns=None, upto_lsn=None, max_bytes=64 * MIB):
+        while batch := files.core.flush_take(
+            inodes=None, dirty_before_ns=None, upto_lsn=None, max_bytes=64 * MIB
+        ):
             batch.write()
             files.rows[10] = (list(batch.inodes[0].attributes), files.rows[10][1])
             lsn = files.core.append_rows(b'{"flushed": []}')

@@ -21,7 +21,9 @@ Operation = tuple[str, int, int, int]
 def operations(seed: int) -> Iterator[Operation]:
     rng = random.Random(seed)
     for _ in range(OPERATIONS):
-        name = rng.choices(["write", "truncate", "punch", "commit", "flush", "checkpoint"], [10, 2, 2, 4, 2, 1])[0]
+        name = rng.choices(
+            ["write", "truncate", "punch", "commit", "flush", "checkpoint"], [10, 2, 2, 4, 2, 1]
+        )[0]
         yield name, rng.choice(INODES), rng.randrange(SPACE), rng.randrange(1, 40_000)
 
 
