@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sysconfig
 import time
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ import pytest
 from gateway.pyganesha.build import LIBRARY
 from gateway.pyganesha.serve import Service, rpcbind_answers
 from tests.ganesha.nfs3_client import JUKEBOX, Client, NfsError
+from tests.support.processes import compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FSALS = "tests.ganesha.pyganesha_fsals"
@@ -102,6 +104,19 @@ class Rpcbind:
             self._process.wait()
 
 
+def native_core(place: Path) -> Path:
+    """Puts the test's core into a directory, as an extension module."""
+    flags = [
+        "-shared",
+        "-fPIC",
+        f"-I{sysconfig.get_path('include')}",
+        f"-I{ROOT / 'gateway/pyganesha/include'}",
+    ]
+    built = compiled(Path(__file__).with_name("pyganesha_core.c"), "pyganesha_test_core.so", *flags)
+    (place / "pyganesha_test_core.so").symlink_to(built)
+    return place
+
+
 def status_of(call: object, *arguments: object) -> int:
     """The status that a call of the client fails with; 0 when it succeeds."""
     assert callable(call)
@@ -112,4 +127,4 @@ def status_of(call: object, *arguments: object) -> int:
     return 0
 
 
-__all__ = ["FSALS", "JUKEBOX", "MEMFS", "ROOT", "Rpcbind", "Server", "status_of"]
+__all__ = ["FSALS", "JUKEBOX", "MEMFS", "ROOT", "Rpcbind", "Server", "native_core", "status_of"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ganesha.pyganesha_server import MEMFS, ROOT, Rpcbind, Server
+from tests.ganesha.pyganesha_server import FSALS, MEMFS, ROOT, Rpcbind, Server, native_core
 from tests.support import uml
 
 pytestmark = [pytest.mark.ganesha, pytest.mark.kernel]
@@ -65,3 +65,24 @@ def test_a_large_directory_and_a_large_file(place: str, client: uml.Client) -> N
         f"echo 3 >/proc/sys/vm/drop_caches; cmp /run/large {place}/large && rm -r {place} /run/large",
         timeout_s=120,
     )
+
+
+@pytest.mark.parametrize("version", uml.VERSIONS)
+def test_data_that_completes_later(
+    private_network: None,
+    client: uml.Client,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    version: str,
+) -> None:
+    modules = native_core(tmp_path_factory.mktemp("modules"))
+    with Rpcbind(), Server(tmp_path, f"{FSALS}:Native", str(tmp_path / "counts"), modules) as server:
+        service = server.service
+        options = "nolock" if version == "3" else ""
+        with client.mounted(version, service.port, service.export, options, service.mount_port) as point:
+            client.run(
+                f"dd if=/dev/urandom of=/run/data bs=1M count=7 status=none && cp /run/data {point}/data && sync"
+            )
+            client.run(f"echo 3 >/proc/sys/vm/drop_caches; cmp /run/data {point}/data && mkdir {point}/count")
+        assert int((tmp_path / "counts").read_text().split()[4]) > 0
+        assert server.stop() == 0

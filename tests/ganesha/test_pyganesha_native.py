@@ -1,7 +1,6 @@
 """Data served by a native core through the vtable: without Python's lock, and completing later from other threads."""
 
 import os
-import sysconfig
 import threading
 import time
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ganesha.nfs3_client import FILE_SYNC, JUKEBOX, STALE, UNSTABLE, Client
-from tests.ganesha.pyganesha_server import FSALS, ROOT, Rpcbind, Server, status_of
-from tests.support.processes import compiled
+from tests.ganesha.pyganesha_server import FSALS, Rpcbind, Server, native_core, status_of
 
 pytestmark = pytest.mark.ganesha
 LATER = 4 << 20  # from this offset on the test's core completes on another thread
@@ -19,17 +17,7 @@ LATER = 4 << 20  # from this offset on the test's core completes on another thre
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the test's core as an extension module."""
-    flags = [
-        "-shared",
-        "-fPIC",
-        f"-I{sysconfig.get_path('include')}",
-        f"-I{ROOT / 'gateway/pyganesha/include'}",
-    ]
-    built = compiled(Path(__file__).with_name("pyganesha_core.c"), "pyganesha_test_core.so", *flags)
-    place = tmp_path_factory.mktemp("modules")
-    (place / "pyganesha_test_core.so").symlink_to(built)
-    return place
+    return native_core(tmp_path_factory.mktemp("modules"))
 
 
 @pytest.fixture
