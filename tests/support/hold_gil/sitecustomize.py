@@ -20,7 +20,8 @@ def watch(order: Path) -> None:
         time.sleep(0.01)
 
 
-if "HOLD_GIL_ORDER" in os.environ:
+# Supervisor and steward have the same environment: the order is for the server.
+if "HOLD_GIL_ORDER" in os.environ and "ganesha" in Path("/proc/self/comm").read_text():
     threading.Thread(
         target=watch, args=(Path(os.environ["HOLD_GIL_ORDER"]),), name="hold-gil", daemon=True
     ).start()
