@@ -23,7 +23,7 @@ OPTIONS = (
         "--checkpoint-interval-s",
         "0.1",
     ),
-    *("--lease-s", "5", "--grace-s", "5", "--gc-interval-s", "0.5", "--gc-grace-s", "1"),
+    *("--gc-interval-s", "0.5", "--gc-grace-s", "1"),
 )
 # Steps of the steward: the server lives on when they die, and the supervisor starts the steward again.
 STEWARDS = frozenset({"checkpoint.before_commit", "checkpoint.after_commit"})

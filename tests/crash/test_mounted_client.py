@@ -42,7 +42,7 @@ def acknowledged(running: uml.Running) -> int:
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("version", uml.VERSIONS)
 def test_a_mounted_client_goes_on(caudal: Callable[..., Caudal], client: uml.Client, version: str) -> None:
-    server = caudal(options=("--lease-s", "5", "--grace-s", "5", "--flush-age-s", "0.3"))
+    server = caudal(options=("--flush-age-s", "0.3"))
     server.expect(r"killed|died|ended|restart|ganesha|steward|connection")
     server.start()
     point = client.mount(version, server.nfs_port, EXPORT, mountd_port=server.mountd_port)
@@ -77,7 +77,7 @@ def test_writes_without_fsync_are_sent_again(
     caudal: Callable[..., Caudal], client: uml.Client, version: str
 ) -> None:
     """The write verifier changes with each start: a client then sends again what was not committed."""
-    server = caudal(options=("--lease-s", "5", "--grace-s", "5"))
+    server = caudal()
     server.expect(r"killed|died|ended|restart|ganesha|steward|connection")
     server.start()
     point = client.mount(version, server.nfs_port, EXPORT, mountd_port=server.mountd_port)

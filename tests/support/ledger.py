@@ -177,6 +177,14 @@ class Worker(threading.Thread):
         nfs.unlink(self._path(name))
         self._commit()
 
+    def _check(self, nfs: Nfs3) -> None:
+        """Reads a file while everything goes on."""
+        name = self._any()
+        if name is None:
+            return
+        found = nfs.read_file(self._path(name))
+        assert found == self.files[name], f"{self._path(name)}: {describe(self.files[name], found)}"
+
     def settle(self, nfs: Nfs3) -> None:
         """Compares the server with the model, as allowed by the change that was under way; takes over what it finds.
 
