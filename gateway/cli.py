@@ -39,6 +39,7 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 
+DEBUG_VARIABLE = "CAUDAL_DEBUG"
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
 SPREADING = ("--clients", "--journal")
 
@@ -323,6 +324,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CaudalError as error:
         _tell_error(error)
         sys.exit(error.exit_code)
+    except Exception as error:
+        # Whatever nobody foresaw: users get a sentence, developers may ask for more.
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        _tell_error(
+            CaudalError(f"{type(error).__name__}: {error}", f"{DEBUG_VARIABLE}=1 shows where it happened")
+        )
+        sys.exit(Exit.FAILED)
 
 
 def _tell_error(error: CaudalError) -> None:

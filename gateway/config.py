@@ -20,7 +20,7 @@ from gateway.log import LEVELS
 DEFAULT_STATE: Final = Path("/var/lib/caudal")
 ENV_PREFIX: Final = "CAUDAL_"
 # Variables of other parts of the product that share the prefix.
-OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
+OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_DEBUG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,11 @@ def caudal_fsal(config: Config, plugins: Path, python: Path) -> Fsal:
     )
 
 
-def render(config: Config, fsal: Fsal, versions: tuple[int, ...]) -> str:
-    """The whole file, for the protocol versions given: (4,) where no rpcbind can be had, else (3, 4)."""
+def render(config: Config, fsal: Fsal, versions: tuple[int, ...], *, grace: bool = True) -> str:
+    """The whole file, for the protocol versions given: (4,) where no rpcbind can be had, else (3, 4).
+
+    grace: clients of before the start may have something to reclaim.
+    """
     state = StateDir(config.state)
     protocols = ", ".join(str(version) for version in versions)
     v3 = "true" if 3 in versions else "false"
@@ -81,7 +84,7 @@ NFSV4 {{
     RecoveryBackend = fs;
     RecoveryRoot = {_quoted(state.ganesha)};
     Minor_Versions = 0, 1, 2;
-    # No grace is kept when no client has records to reclaim: a fresh file system serves at once.
+    Graceless = {"false" if grace else "true"};
     Lease_Lifetime = {config.lease_s};
     Grace_Period = {config.grace_s};
     Allow_Numeric_Owners = true;

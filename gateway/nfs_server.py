@@ -99,11 +99,12 @@ class NfsServer:
     def start(self, now_s: float, versions: tuple[int, ...]) -> None:
         """Starts the server for these protocol versions."""
         self.versions = versions
-        text = ganesha_conf.render(self._config, self._fsal, versions)
-        write_atomically(self._conf_file, text.encode())
         self._launch(now_s)
 
     def _launch(self, now_s: float) -> None:
+        grace = has_client_records(self._state.ganesha)
+        text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
+        write_atomically(self._conf_file, text.encode())
         self._state.start_error_file.unlink(missing_ok=True)
         self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
         self._serving = False
@@ -218,6 +219,15 @@ class NfsServer:
     def _complaints(self) -> list[str]:
         """The serious lines that the current start left in Ganesha's log, without those of every start."""
         return read_complaints(self._log_file, self._log_start)
+
+
+def has_client_records(directory: Path) -> bool:
+    """Whether NFS 4 clients of before have state to reclaim: only for them a start needs a grace.
+
+    With NFS 3 on Ganesha would keep the grace to its end on every start, in which clients of NFS 3 cannot
+    even truncate a file. For their locks it gains nothing: no one tells them that the server is a new one.
+    """
+    return any(any(folder.iterdir()) for folder in directory.glob("v4*/*") if folder.is_dir())
 
 
 def read_complaints(log_file: Path, start: int) -> list[str]:

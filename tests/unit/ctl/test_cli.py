@@ -190,6 +190,19 @@ def test_a_newer_state_directory_is_left_alone(run: Run, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["fs.json"]
 
 
+def test_the_unforeseen_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> bool:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("gateway.launch.down", fail)
+    code, _, err = run("down", "--state", tmp_path)
+    assert code == Exit.FAILED
+    assert "RuntimeError: out of luck" in err
+    monkeypatch.setenv("CAUDAL_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["down"])
+
+
 def test_config_check_and_show(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "caudal.toml"
     file.write_text('nfs_port = 2050\nstore = "az://box"\n')

@@ -7,6 +7,7 @@ import pytest
 from gateway import config
 from gateway.config import Config
 from gateway.ganesha_conf import Fsal, caudal_fsal, render
+from gateway.nfs_server import has_client_records
 from tests.support.processes import free_port
 
 
@@ -36,6 +37,20 @@ def test_without_rpcbind_nothing_of_nfs_3_is_on(tmp_path: Path) -> None:
     assert "Protocols = 4;" in text
     assert "Protocols = 3" not in text
     assert "Enable_NLM = false;" in text
+
+
+def test_a_grace_is_kept_for_recorded_clients_only(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    fsal = caudal_fsal(chosen, Path("/plugins"), Path("/venv/bin/python"))
+    assert "Graceless = false;" in render(chosen, fsal, (4,))
+    assert "Graceless = true;" in render(chosen, fsal, (4,), grace=False)
+    assert not has_client_records(tmp_path)
+    for folder in ("v4recov", "v4old"):
+        (tmp_path / folder / "node0").mkdir(parents=True)
+        assert not has_client_records(tmp_path)
+        (tmp_path / folder / "node0" / "client").mkdir()
+        assert has_client_records(tmp_path)
+        (tmp_path / folder / "node0" / "client").rmdir()
 
 
 def test_what_quotes_cannot_hold_is_refused(tmp_path: Path) -> None:
