@@ -83,7 +83,7 @@ impl Fetcher {
         let Some(BlockKey { pack, block: first }) = run.first().map(|claim| claim.key) else {
             return;
         };
-        let outcomes = self.from_store(pack, first, run.len()).await;
+        let outcomes = self.fetch_run(pack, first, run.len()).await;
         for (claim, outcome) in run.into_iter().zip(outcomes) {
             if let Ok(payload) = &outcome {
                 self.cache.insert(claim.key, payload.clone());
@@ -93,7 +93,7 @@ impl Fetcher {
     }
 
     /// Fetches neighbours with one GET. A block that is bad is fetched once more, alone.
-    async fn from_store(&self, pack: u64, first: u32, count: usize) -> Vec<Result<Bytes>> {
+    async fn fetch_run(&self, pack: u64, first: u32, count: usize) -> Vec<Result<Bytes>> {
         let pieces = match self.get(pack, first, count).await {
             Ok(pieces) => pieces,
             Err(error) => return vec![Err(error); count],

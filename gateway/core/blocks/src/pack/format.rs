@@ -241,7 +241,7 @@ impl Footer {
         {
             return Err(corrupt("footer does not fit the object"));
         }
-        footer.check_entries().map_err(|why| corrupt(why))?;
+        footer.check_entries().map_err(corrupt)?;
         Ok(footer)
     }
 

@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::RetryConfig;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::{ClientOptions, RetryConfig};
 
 use super::object::ObjectBackend;
 use crate::error::{BlockError, Result};
+
+/// Bounds of a request where the options do not say otherwise. A whole pack has to pass within the second.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const REQUEST_LIMIT: Duration = Duration::from_secs(50);
 
 /// Opens `container[/prefix]`. The options are the keys of `object_store`, such as `azure_storage_account_name`.
 pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBackend> {
@@ -21,10 +25,14 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
     // Attempts are counted above: a put that the client itself repeated could not be told from another one's.
     let retry = RetryConfig {
         max_retries: 0,
-        retry_timeout: Duration::from_secs(60),
+        retry_timeout: REQUEST_LIMIT,
         ..RetryConfig::default()
     };
+    let client = ClientOptions::new()
+        .with_connect_timeout(CONNECT_LIMIT)
+        .with_timeout(REQUEST_LIMIT);
     let mut builder = MicrosoftAzureBuilder::new()
+        .with_client_options(client)
         .with_container_name(container)
         .with_retry(retry);
     for (key, value) in options {

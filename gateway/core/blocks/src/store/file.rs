@@ -1,13 +1,15 @@
 //! Objects as files of a directory.
 //!
-//! A put writes a temporary file, syncs it, links it to its name (which fails where there is one) and syncs the directory.
+//! A put writes a temporary file, syncs it, renames it (which fails where the name is taken) and syncs the directory.
 //! After a crash an object is there whole or not at all; a temporary file that is left over is removed when the store is
 //! opened a day later or after.
 
+use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::{ObjectInfo, Store, StoreResult};
 use crate::error::StoreError;
@@ -29,18 +32,25 @@ pub struct FileStore {
     /// Tells this opening's temporary files from those of other ones.
     token: u64,
     counter: AtomicU64,
+    durable: Arc<DurableDirs>,
 }
+
+/// Directories whose entries are known to be on disk. One that is merely there may be new and not synced yet, if the process
+/// that made it died: so each is synced once by every process before it puts anything into it.
+#[derive(Default)]
+struct DurableDirs(Mutex<HashSet<PathBuf>>);
 
 impl FileStore {
     /// Opens the directory, which is made where there is none. `token` is a random number.
     pub fn open(root: &Path, token: u64) -> io::Result<Self> {
         let incoming = root.join(INCOMING);
-        make_dirs(&incoming)?;
+        fs::create_dir_all(&incoming)?;
         remove_left_over(&incoming, SystemTime::now())?;
         Ok(Self {
             root: Arc::new(fs::canonicalize(root)?),
             token,
             counter: AtomicU64::new(0),
+            durable: Arc::default(),
         })
     }
 
@@ -91,19 +101,47 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Makes a directory and those above it so that they survive a crash.
-fn make_dirs(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
+impl DurableDirs {
+    /// Makes a directory and those above it, up to `root`, so that they survive a crash.
+    fn make(&self, root: &Path, dir: &Path) -> io::Result<()> {
+        if dir == root || self.0.lock().contains(dir) {
+            return Ok(());
+        }
+        let parent = dir.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        self.make(root, parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync_dir(parent)?,
+        }
+        self.0.lock().insert(dir.to_owned());
+        Ok(())
+    }
+}
+
+/// Renames, and fails where there is a file of that name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let (source, target) = (
+        CString::new(from.as_os_str().as_bytes())?,
+        CString::new(to.as_os_str().as_bytes())?,
+    );
+    // SAFETY: both are strings that end in NUL and live through the call.
+    let result = unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            source.as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    if result == 0 {
         return Ok(());
     }
-    let parent = dir
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    make_dirs(parent)?;
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_dir(parent),
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Network file systems may not know the flag; a hard link does not replace anything either.
+        Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP) => fs::hard_link(from, to),
+        _ => Err(error),
     }
 }
 
@@ -149,37 +187,41 @@ fn write_all(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
 
 fn put(temporary: &Path, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_dirs(dir)?;
-    let linked = (|| {
+    let renamed = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
         write_all(&mut file, chunks)?;
         file.sync_all()?;
-        fs::hard_link(temporary, path)
+        rename_new(temporary, path)
     })();
     ignore_missing(fs::remove_file(temporary))?;
-    if linked
+    if renamed
         .as_ref()
         .is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists)
     {
-        return linked;
+        return renamed;
     }
     // Also where the name was there: a put that recognises its own earlier attempt must leave it durable.
     sync_dir(dir)?;
-    linked
+    renamed
 }
 
 fn read(path: &Path, range: &Range<u64>, piece: usize) -> io::Result<Vec<Bytes>> {
-    let file = File::open(path)?;
+    let mut file = File::open(path)?;
     let end = range.end.min(file.metadata()?.len());
     if range.start >= end {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    file.seek(SeekFrom::Start(range.start))?;
     let mut pieces = Vec::with_capacity((end - range.start).div_ceil(piece as u64) as usize);
     let mut at = range.start;
     while at < end {
-        let mut buffer = vec![0; (end - at).min(piece as u64) as usize];
-        file.read_exact_at(&mut buffer, at)?;
-        at += buffer.len() as u64;
+        let len = (end - at).min(piece as u64);
+        // A limited reader read to its end fills the buffer without zeroing it before.
+        let mut buffer = Vec::with_capacity(len as usize);
+        if ((&file).take(len).read_to_end(&mut buffer)? as u64) < len {
+            return Err(io::Error::other("the file became shorter while it was read"));
+        }
+        at += len;
         pieces.push(Bytes::from(buffer));
     }
     Ok(pieces)
@@ -233,7 +275,12 @@ impl Store for FileStore {
                 .join(INCOMING)
                 .join(format!("{:016x}-{number:x}", self.token));
             let chunks = chunks.to_vec();
-            self.run(key, move || put(&temporary, &path, &chunks)).await
+            let (root, durable) = (self.root.clone(), self.durable.clone());
+            self.run(key, move || {
+                durable.make(&root, path.parent().unwrap_or(&root))?;
+                put(&temporary, &path, &chunks)
+            })
+            .await
         })
     }
 
@@ -274,5 +321,32 @@ impl Store for FileStore {
             };
             self.run(prefix, walk).await
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_leftovers_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("left"), b"x").unwrap();
+        let now = SystemTime::now();
+        remove_left_over(dir.path(), now + LEFT_OVER_AFTER / 2).unwrap();
+        assert!(dir.path().join("left").exists());
+        remove_left_over(dir.path(), now + LEFT_OVER_AFTER * 2).unwrap();
+        assert!(!dir.path().join("left").exists());
+    }
+
+    #[test]
+    fn a_refused_put_changes_nothing_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temporary, path) = (dir.path().join("temporary"), dir.path().join("object"));
+        put(&temporary, &path, &[Bytes::from_static(b"one")]).unwrap();
+        let again = put(&temporary, &path, &[Bytes::from_static(b"two")]);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert!(!temporary.exists());
     }
 }

@@ -1,8 +1,12 @@
 //! Tries again what may succeed, and recognises the success of a put whose reply was lost.
+//!
+//! Two budgets keep this from making an outage worse: the time that one operation may take, and tokens that all operations
+//! share. A retry takes a token and ten successes give one back, so a store that is down sees little but first attempts.
 
+use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +20,9 @@ use crate::error::StoreError;
 /// Bytes at the end of an object that are compared to recognise it. A pack's end holds checksums of all of it.
 const COMPARED_BYTES: u64 = 4096;
 
+/// Parts of a token: a retry takes all of them, a success gives one back.
+const TOKEN_PARTS: i64 = 10;
+
 /// How long and how often.
 #[derive(Clone)]
 pub struct RetryPolicy {
@@ -24,6 +31,10 @@ pub struct RetryPolicy {
     pub longest_pause: Duration,
     /// No attempt is begun later than this after the first one.
     pub deadline: Duration,
+    /// An attempt that takes longer is given up; whether it had an effect is not known.
+    pub attempt_limit: Duration,
+    /// Retries of all operations together that may be saved up.
+    pub tokens: u32,
     /// A number from 0 to 1 that each pause is multiplied by, so that clients do not come back all at once.
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -33,7 +44,9 @@ impl Default for RetryPolicy {
         Self {
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_secs(30),
+            attempt_limit: Duration::from_secs(60),
+            tokens: 200,
             jitter: Arc::new(|| rand::rng().random::<f64>()),
         }
     }
@@ -43,21 +56,39 @@ impl Default for RetryPolicy {
 pub struct Retrying<S> {
     inner: S,
     policy: RetryPolicy,
+    tokens: AtomicI64,
 }
 
-/// Counts the attempts of one operation.
+/// The attempts of one operation.
 struct Attempts<'a> {
     policy: &'a RetryPolicy,
+    tokens: &'a AtomicI64,
     stats: Option<Arc<StoreStats>>,
     began: Instant,
     pause: Duration,
 }
 
 impl Attempts<'_> {
+    /// Makes one attempt, for as long as one may take.
+    async fn attempt<T>(&self, key: &str, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        let limit = self.policy.attempt_limit;
+        let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(StoreError::Temporary {
+                key: key.to_owned(),
+                message: format!("no answer within {limit:?}"),
+            })
+        });
+        if result.is_ok() && self.tokens.load(Relaxed) < i64::from(self.policy.tokens) * TOKEN_PARTS {
+            self.tokens.fetch_add(1, Relaxed);
+        }
+        result
+    }
+
     /// Waits before the next attempt; gives the error back where there is to be none.
     async fn after(&mut self, error: StoreError) -> StoreResult<()> {
         let pause = self.pause.mul_f64((self.policy.jitter)().clamp(0.0, 1.0));
-        if !error.is_temporary() || self.began.elapsed() + pause > self.policy.deadline {
+        if !error.is_temporary() || self.began.elapsed() + pause > self.policy.deadline || !self.take_token()
+        {
             return Err(error);
         }
         self.pause = (self.pause * 2).min(self.policy.longest_pause);
@@ -67,26 +98,44 @@ impl Attempts<'_> {
         }
         Ok(())
     }
+
+    fn take_token(&self) -> bool {
+        let taken = self.tokens.fetch_sub(TOKEN_PARTS, Relaxed) >= TOKEN_PARTS;
+        if !taken {
+            self.tokens.fetch_add(TOKEN_PARTS, Relaxed);
+        }
+        taken
+    }
 }
 
 impl<S: Store> Retrying<S> {
-    pub const fn new(inner: S, policy: RetryPolicy) -> Self {
-        Self { inner, policy }
+    pub fn new(inner: S, policy: RetryPolicy) -> Self {
+        let tokens = AtomicI64::new(i64::from(policy.tokens) * TOKEN_PARTS);
+        Self {
+            inner,
+            policy,
+            tokens,
+        }
     }
 
     fn attempts(&self) -> Attempts<'_> {
         Attempts {
             policy: &self.policy,
+            tokens: &self.tokens,
             stats: self.inner.stats(),
             began: Instant::now(),
             pause: self.policy.first_pause,
         }
     }
 
-    async fn retried<'a, T>(&'a self, op: impl Fn(&'a S) -> BoxFuture<'a, StoreResult<T>>) -> StoreResult<T> {
+    async fn retried<'a, T>(
+        &'a self,
+        key: &'a str,
+        op: impl Fn(&'a S) -> BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
         let mut attempts = self.attempts();
         loop {
-            match op(&self.inner).await {
+            match attempts.attempt(key, op(&self.inner)).await {
                 Ok(value) => return Ok(value),
                 Err(error) => attempts.after(error).await?,
             }
@@ -128,7 +177,7 @@ impl<S: Store> Store for Retrying<S> {
             let mut attempts = self.attempts();
             let mut first = true;
             loop {
-                match self.inner.put(key, chunks).await {
+                match attempts.attempt(key, self.inner.put(key, chunks)).await {
                     Ok(()) => return Ok(()),
                     Err(StoreError::AlreadyExists(_)) if !first && self.is_ours(key, chunks).await? => {
                         return Ok(());
@@ -146,19 +195,19 @@ impl<S: Store> Store for Retrying<S> {
         range: Range<u64>,
         piece: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
-        Box::pin(self.retried(move |inner| inner.get_pieces(key, range.clone(), piece)))
+        Box::pin(self.retried(key, move |inner| inner.get_pieces(key, range.clone(), piece)))
     }
 
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
-        Box::pin(self.retried(move |inner| inner.head(key)))
+        Box::pin(self.retried(key, move |inner| inner.head(key)))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(self.retried(move |inner| inner.delete(key)))
+        Box::pin(self.retried(key, move |inner| inner.delete(key)))
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
-        Box::pin(self.retried(move |inner| inner.list(prefix)))
+        Box::pin(self.retried(prefix, move |inner| inner.list(prefix)))
     }
 
     fn stats(&self) -> Option<Arc<StoreStats>> {
