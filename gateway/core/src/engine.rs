@@ -86,6 +86,7 @@ impl Engine {
             l2_dir: config.l2_dir.clone(),
             l2_bytes: config.l2_bytes,
             readahead_bytes: config.readahead_bytes,
+            fs_id: config.fs_id,
         };
         let blocks = runtime.block_on(Blocks::open(handle.clone(), store.clone(), blocks_config))?;
         let packs = AtomicU64::new(number::first_of(config.epoch) + 1);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O except a failpoint that was armed on purpose.
 
+pub mod crc;
 pub mod failpoint;
 pub mod histogram;
 pub mod number;

@@ -78,7 +78,7 @@ impl Journal {
 
     /// As [`Self::append`], for a caller that has the CRC32C of the body already.
     pub fn append_prepared(&self, kind: u8, head: &[u8], body: Bytes, body_crc: u32) -> Result<Appended> {
-        let crc = crc32c::crc32c_combine(crc32c::crc32c(head), body_crc, body.len());
+        let crc = caudal_base::crc::combine(crc32c::crc32c(head), body_crc, body.len() as u64);
         self.append_summed(kind, head, body, crc)
     }
 

@@ -60,11 +60,11 @@ impl Written {
 
     /// Copies the bytes out of a much larger write, so that a remnant does not keep all of it allocated.
     fn compacted(mut self) -> Self {
-        if let Some(memory) = &self.memory {
-            if (memory.len() as u64) * 2 <= self.backing {
-                self.memory = Some(Bytes::copy_from_slice(memory));
-                self.backing = memory_len(&self.memory);
-            }
+        if let Some(memory) = &self.memory
+            && (memory.len() as u64) * 2 <= self.backing
+        {
+            self.memory = Some(Bytes::copy_from_slice(memory));
+            self.backing = memory_len(&self.memory);
         }
         self
     }
