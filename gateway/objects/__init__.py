@@ -7,7 +7,6 @@ place that knows the kinds of stores.
 
 from collections.abc import Mapping
 
-from gateway.objects.azure import AzureRootStore
 from gateway.objects.container import RootStore
 from gateway.objects.credentials import azure_credentials
 from gateway.objects.directory import DirectoryRootStore
@@ -22,6 +21,9 @@ def open_root_store(url: str, env: Mapping[str, str]) -> RootStore:
     scheme, _, rest = url.partition("://")
     if scheme == "file":
         return DirectoryRootStore(rest)
+    # Imported here: the SDK takes a second, and a directory does not need it.
+    from gateway.objects.azure import AzureRootStore
+
     container, _, prefix = rest.partition("/")
     return AzureRootStore(azure_credentials(env), container, prefix)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -14,11 +16,42 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.storage.blob import BlobClient, ContentSettings
+from azure.storage.blob import BlobClient, BlobServiceClient, ContentSettings
 
 from gateway.errors import Reason, StartError
 from gateway.objects.container import ROOT_KEY, Root, RootChangedError
 from gateway.objects.credentials import AzureCredentials
+
+# Tries of the SDK before it gives up: an operator waits for the answer, and whoever needs patience retries
+# around it.
+RETRIES: Final = 2
+BACKOFF_S: Final = 1
+CONNECT_TIMEOUT_S: Final = 5
+READ_TIMEOUT_S: Final = 20
+
+
+def service_client(credentials: AzureCredentials) -> BlobServiceClient:
+    """The SDK's client of an account. Nothing is contacted yet."""
+    credential: AzureNamedKeyCredential | AzureSasCredential | TokenCredential
+    if credentials.key is not None:
+        credential = AzureNamedKeyCredential(credentials.account, credentials.key)
+    elif credentials.sas is not None:
+        credential = AzureSasCredential(credentials.sas)
+    else:
+        # Imported here: it takes half a second, and most stores have a key.
+        from azure.identity import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+    return BlobServiceClient(
+        credentials.endpoint,
+        credential=credential,
+        retry_total=RETRIES,
+        initial_backoff=BACKOFF_S,
+        increment_base=2,
+        random_jitter_range=0,
+        connection_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+    )
 
 
 class AzureRootStore:
@@ -29,7 +62,7 @@ class AzureRootStore:
         self._endpoint = credentials.endpoint
         self._container = container
         self._prefix = prefix.strip("/")
-        self._service = credentials.service_client()
+        self._service = service_client(credentials)
 
     @property
     def url(self) -> str:

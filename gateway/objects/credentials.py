@@ -14,10 +14,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
-from azure.identity import DefaultAzureCredential
-from azure.storage.blob import BlobServiceClient
-
 from gateway.errors import Reason, StartError
 
 CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
@@ -43,13 +39,6 @@ IDENTITY_OPTIONS: Final = {
     "AZURE_USE_AZURE_CLI": "azure_use_azure_cli",
 }
 
-# Tries of the SDK before it gives up: an operator waits for the answer, and whoever needs patience retries
-# around it.
-RETRIES: Final = 2
-BACKOFF_S: Final = 1
-CONNECT_TIMEOUT_S: Final = 5
-READ_TIMEOUT_S: Final = 20
-
 
 @dataclass(frozen=True, slots=True)
 class AzureCredentials:
@@ -60,26 +49,6 @@ class AzureCredentials:
     key: str | None = field(default=None, repr=False)
     sas: str | None = field(default=None, repr=False)
     identity: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-
-    def service_client(self) -> BlobServiceClient:
-        """A client of the account for the control plane."""
-        credential: AzureNamedKeyCredential | AzureSasCredential | TokenCredential
-        if self.key is not None:
-            credential = AzureNamedKeyCredential(self.account, self.key)
-        elif self.sas is not None:
-            credential = AzureSasCredential(self.sas)
-        else:
-            credential = DefaultAzureCredential()
-        return BlobServiceClient(
-            self.endpoint,
-            credential=credential,
-            retry_total=RETRIES,
-            initial_backoff=BACKOFF_S,
-            increment_base=2,
-            random_jitter_range=0,
-            connection_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-        )
 
     def core_options(self) -> dict[str, str]:
         """The same for the native core's client."""

@@ -5,6 +5,7 @@ core.
 import pytest
 
 from gateway.errors import Reason, StartError
+from gateway.objects.azure import service_client
 from gateway.objects.credentials import (
     AZURITE_KEY,
     AzureCredentials,
@@ -118,5 +119,5 @@ def test_options_for_the_core() -> None:
 def test_secrets_do_not_show() -> None:
     found = azure_credentials({"AZURE_STORAGE_ACCOUNT": "acme", "AZURE_STORAGE_KEY": KEY})
     assert KEY not in repr(found)
-    with found.service_client() as client:
+    with service_client(found) as client:
         assert KEY not in repr(client)
