@@ -139,5 +139,5 @@ def decode(payload: bytes) -> list[RowOp]:
     """The operations of a ROWS payload, in order. Raises RowsError when it is not one that `encode` could have made."""
     try:
         return _decoder.decode(payload)
-    except (DecodeError, ValidationError, RecursionError) as error:
+    except (DecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise RowsError(f"unreadable ROWS record of {len(payload)} bytes: {error}") from error

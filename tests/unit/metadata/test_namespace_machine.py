@@ -15,7 +15,6 @@ from gateway.metadata.attributes import SetAttributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Limits
 from tests.unit.metadata.audit import audit
-from tests.unit.metadata.fake_core import Busy
 from tests.unit.metadata.harness import FakeHarness
 from tests.unit.metadata.model import DIRECTORY, REGULAR, SYMLINK, Model, Node, Refused, truncated, written
 
@@ -186,6 +185,14 @@ class NamespaceMachine(RuleBasedStateMachine):
             if wait:
                 self.harness.core.wait_durable(lsn)
 
+    @rule(which=PICK, offset=st.integers(0, 100), data=st.binary(min_size=1, max_size=40))
+    def write_and_flush(self, which: int, offset: int, data: bytes) -> None:
+        self.write(which, offset, data, True)
+        if self.batch is None:
+            self.flush_begin(None)
+            self.flush_end(False)
+            self.harness.evict()
+
     def settled(self) -> None:
         """Writes that are durable by now count."""
         durable_lsn = self.harness.core.durable_lsn
@@ -251,18 +258,6 @@ class NamespaceMachine(RuleBasedStateMachine):
         if drop:
             self.model.nodes = [node for node in self.model.nodes if not node.orphan]
             self.fs.drop_orphans()
-
-    @rule(where=PICK, name=NAMES)
-    def busy(self, where: int, name: bytes) -> None:
-        """Without room nothing happens, and nothing is held."""
-        directory = self.pick(self.model.directories, where)
-        if name in directory.entries or directory.orphan or not isinstance(self.harness, FakeHarness):
-            return
-        for failure, expected in (("busy", Busy), ("fail_append", OSError)):
-            setattr(self.harness.core, failure, 1)
-            with pytest.raises(expected):
-                self.fs.create(directory.ino, name, uid=0, gid=0)
-            assert self.harness.core.reserved == 0
 
     @rule(limit=st.integers(1, 5))
     def verify(self, limit: int) -> None:
@@ -336,7 +331,7 @@ def test_namespace_is_the_model(machine: type[NamespaceMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

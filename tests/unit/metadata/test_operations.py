@@ -10,7 +10,7 @@ import pytest
 from gateway.metadata.attributes import LINK_MAX, SetAttributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Namespace
-from tests.unit.metadata.fake_core import FakeCore
+from tests.unit.metadata.fake_core import Busy, FakeCore
 from tests.unit.metadata.harness import FakeHarness
 
 OWNER = {"uid": 10, "gid": 20}
@@ -102,6 +102,26 @@ def test_refused_operations_change_nothing(harness: FakeHarness, code: int, oper
     assert errno.errorcode[code] in str(error.value)
     assert len(harness.disk.journal) == before
     assert harness.core.reserved == 0
+
+
+@pytest.mark.parametrize(("failure", "error"), [("busy", Busy), ("fail_append", OSError)])
+def test_without_room_in_the_journal_nothing_happens(
+    harness: FakeHarness, failure: str, error: type[Exception]
+) -> None:
+    tree = Tree(harness.fs)
+    before = [harness.fs.getattr(ino) for ino in (1, tree.file, tree.dir)]
+    for operation in (
+        lambda: harness.fs.create(1, b"n", **OWNER),
+        lambda: harness.fs.rename(1, b"file", tree.dir, b"n"),
+        lambda: harness.fs.unlink(1, b"file"),
+        lambda: harness.fs.setattr(tree.file, SetAttributes(mode=0)),
+        lambda: harness.fs.setattr(tree.file, SetAttributes(size=7)),
+    ):
+        setattr(harness.core, failure, 1)
+        with pytest.raises(error):
+            operation()
+        assert harness.core.reserved == 0
+    assert [harness.fs.getattr(ino) for ino in (1, tree.file, tree.dir)] == before
 
 
 def test_link_counts_have_a_limit(harness: FakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,11 +240,50 @@ def test_a_write_that_clears_set_id_bits_reaches_the_row(harness: FakeHarness) -
     fs.load(ino)
     harness.core.write(ino, 0, b"x", uid=10)
     assert fs.getattr(ino).mode == 0o755
-    fs.setattr(ino, SetAttributes(uid=9))
     fs.link(ino, 1, b"g")
+    assert fs.getattr(ino).mode == 0o755
+    fs.setattr(ino, SetAttributes(mode=0o4711))
+    harness.core.write(ino, 0, b"y", uid=10)
     harness.settle()
     harness.core.evict()
-    assert fs.getattr(ino).mode == 0o755
+    assert fs.getattr(ino).mode == 0o711
+    harness.open()
+    assert harness.fs.getattr(ino).mode == 0o711
+
+
+def test_flushed_data_is_found_before_during_and_after_its_checkpoint(harness: FakeHarness) -> None:
+    """Extents come from SQL and, above what was forgotten, from memory; taking both twice changes nothing."""
+    ino = harness.fs.create(1, b"f", **OWNER)[0].inode
+    expected = bytearray(b"0" * 60)
+    harness.write(ino, 0, bytes(expected))
+    harness.settle()
+    for offset in (0, 10, 20, 30, 40):
+        expected[offset : offset + 5] = b"%05d" % offset
+        harness.write(ino, offset, expected[offset : offset + 5])
+        harness.fs.flush_commit(harness.flush())
+        harness.core.wait_durable(harness.core.last_lsn)
+        if offset % 20:
+            harness.checkpoint()
+        if offset == 30:
+            harness.fs.checkpointed(harness.steward.checkpoint_lsn)
+        harness.core.evict()
+        assert harness.core.attributes(ino) is None
+        assert harness.fs.getattr(ino).size == 60
+        assert harness.read(ino) == expected
+    known_lsn = harness.checkpoint()
+    harness.write(ino, 50, b"later")
+    harness.fs.flush_commit(harness.flush())
+    harness.fs.checkpointed(known_lsn)  # of two splices one leaves memory, the other stays
+    expected[50:55] = b"later"
+    harness.core.evict()
+    assert harness.read(ino) == expected
+    harness.core.evict()
+    assert harness.fs.setattr(ino, SetAttributes(mode=0o600)).size == 60
+    harness.settle()
+    harness.crash(0)
+    harness.open()
+    assert harness.fs.getattr(ino).size == 60
+    assert harness.read(ino) == expected
 
 
 def test_an_open_victim_stays_until_it_is_released(harness: FakeHarness) -> None:

@@ -82,6 +82,7 @@ def test_damaged_records_are_refused_or_read(name: str, data: st.DataObject) -> 
         (rows.encode([PutDirent(1, b"", 3, 4, 5)]), "length"),
         (rows.encode([PutDirent(1, b"x" * 256, 3, 4, 5)]), "length"),
         (rows.encode([Splice(1, 0, 0, 0, 0)]), ">= 1"),
+        (b"\x91\x93\x09\xa3\x80ey\xa1v", "utf-8"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(payload: bytes, reason: str) -> None:
