@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use caudal_base::number::{epoch_of, first_of};
+
 use crate::disk::Disk;
 use crate::error::{JournalError, Result};
 use crate::format::{BadHeader, SEGMENT_HEADER_USED, SegmentHeader};
-use crate::segment::{Segment, Source, parse_file_name};
+use crate::segment::{Segment, Source, file_name, parse_file_name};
 
 /// The segments of the history, oldest first, and the files that are no part of it.
 #[derive(Default)]
@@ -59,17 +61,7 @@ impl History {
     fn chain(mut groups: BTreeMap<u64, Group>) -> Result<Self> {
         groups.retain(|_, group| !(group.sources.is_empty() && group.damaged.is_empty()));
         let mut history = Self::default();
-        // The mirrors with the newest segment were healthy to the end, so what none of them has was trimmed. Older files of
-        // a mirror that was lost before must not be taken for the beginning of the history.
-        let newest_dirs = groups
-            .values()
-            .next_back()
-            .map(|group| group.dirs.clone())
-            .unwrap_or_default();
-        let floor = groups
-            .iter()
-            .find(|(_, group)| group.dirs.iter().any(|dir| newest_dirs.contains(dir)))
-            .map_or(0, |(first_lsn, _)| *first_lsn);
+        let floor = floor(&groups);
         let mut last_lsn = None;
         loop {
             let upto = last_lsn.unwrap_or(u64::MAX);
@@ -86,15 +78,27 @@ impl History {
             let Some(group) = groups.remove(&first_lsn) else {
                 break;
             };
-            let Some(header) = group.header else {
-                let path = group.damaged.into_iter().next().unwrap_or_default();
-                return Err(JournalError::Corrupt {
-                    path,
-                    offset: 0,
-                    first_lost: first_lsn,
-                    last_lost: upto,
-                });
+            let lost = |path, first_lost| JournalError::Corrupt {
+                path,
+                offset: 0,
+                first_lost,
+                last_lost: upto,
             };
+            let Some(header) = group.header else {
+                return Err(lost(
+                    group.damaged.into_iter().next().unwrap_or_default(),
+                    first_lsn,
+                ));
+            };
+            if last_lsn.is_some() && epoch_of(upto) != header.epoch {
+                // The epoch's own segments are missing, from its first record on.
+                let first_lost = first_of(epoch_of(upto)) + 1;
+                let path = group
+                    .sources
+                    .first()
+                    .map(|source| source.path.with_file_name(file_name(first_lost)));
+                return Err(lost(path.unwrap_or_default(), first_lost));
+            }
             history.segments.push(Segment {
                 header,
                 sources: group.sources,
@@ -119,6 +123,20 @@ impl History {
             .first()
             .map_or(0, |segment| segment.header.previous_lsn)
     }
+}
+
+/// First LSN below which no segment belongs to the history.
+///
+/// The mirrors with the newest segment were healthy to the end, so what none of them has was trimmed. Older files of a
+/// mirror that was lost before must not be taken for the beginning of the history.
+fn floor(groups: &BTreeMap<u64, Group>) -> u64 {
+    let Some(newest) = groups.values().next_back() else {
+        return 0;
+    };
+    groups
+        .iter()
+        .find(|(_, group)| group.dirs.iter().any(|dir| newest.dirs.contains(dir)))
+        .map_or(0, |(first_lsn, _)| *first_lsn)
 }
 
 impl Group {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use caudal_base::number::epoch_of;
+
 use crate::disk::DiskFile;
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Salt, SegmentHeader};
 
@@ -179,9 +181,11 @@ impl<'a> SegmentReader<'a> {
             while let Some(bytes) = self.windows[at].get(source, offset, RECORD_HEADER) {
                 let lsn = lsn_of(bytes);
                 // Cheap test first: nearly everything here is zeros or older than this segment.
-                let newer = lsn >= self.next_lsn && lsn >> 40 == self.segment.header.epoch;
+                let newer = lsn >= self.next_lsn && epoch_of(lsn) == self.segment.header.epoch;
                 if offset == self.offset {
-                    remains.torn |= newer || (lsn == 0 && bytes.iter().any(|&b| b != 0));
+                    // No record was ever like this: its LSN did not get as far as the epoch, which comes last.
+                    let cut = epoch_of(lsn) == 0 && bytes.iter().any(|&byte| byte != 0);
+                    remains.torn |= newer || cut;
                 }
                 if newer && let Some(header) = RecordHeader::decode(bytes, self.salt) {
                     remains.torn = true;

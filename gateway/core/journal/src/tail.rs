@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use caudal_base::number::epoch_of;
+
 use crate::disk::{Disk, SystemDisk};
 use crate::error::{JournalError, Result};
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, payload_place};
@@ -77,7 +79,13 @@ impl Tail {
     /// The next record with an LSN of at most `durable_lsn`, which the writer has published; None: there is none yet.
     /// [`JournalError::Corrupt`]: a record that must be there cannot be read in any mirror.
     pub fn next_upto(&mut self, durable_lsn: u64) -> Result<Option<OwnedRecord>> {
-        let mut looked = false;
+        // A later epoch began: it says how far this segment is to be believed.
+        let mut looked = self.at.as_ref().is_some_and(|at| {
+            at.segment.last_lsn.is_none() && epoch_of(durable_lsn) > at.segment.header.epoch
+        });
+        if looked {
+            self.find_segment()?;
+        }
         while self.position < durable_lsn {
             match self.step()? {
                 Step::Shown(record) => return Ok(Some(record)),
