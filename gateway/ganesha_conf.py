@@ -56,8 +56,8 @@ def render(config: Config, fsal: Fsal, versions: tuple[int, ...], *, grace: bool
 # Written by caudal at each start; changes here are lost.
 
 NFS_CORE_PARAM {{
-    # :: takes IPv4 and IPv6; Ganesha's default leaves out IPv6.
-    Bind_addr = ::;
+    # No Bind_addr: left out, IPv4 and IPv6 are both served; any value fails on machines without such an
+    # address.
     NFS_Port = {config.nfs_port};
     MNT_Port = {config.mountd_port};
     NLM_Port = {config.nlm_port};
