@@ -74,8 +74,11 @@ class Faulty(MemFs):
             self.upcalls.invalidate(1, 1)
         return super().lookup(directory, name)
 
-    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
-        super().setattr(inode, attributes, caller)
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+        if name.startswith(b"orphaned-"):
+            assert self.upcalls is not None
+            self.note(f"released? {self.upcalls.orphaned(int(name[9:]))}")
+        return super().mkdir(directory, name, attributes, caller)
 
 
 class Sneaky(MemFs):

@@ -139,5 +139,14 @@ def test_opens_of_an_unlinked_file_are_one_release(server: Server, one: Client4)
     assert len([line for line in diary(server) if line.startswith("released")]) == 1
 
 
+def test_orphans_of_an_earlier_run(server: Server, one: Client4, v3: Client) -> None:
+    reclaimed = one.open(b"reclaimed", create=True)
+    inode = v3.getattr(v3.lookup(v3.root, b"reclaimed")).fileid
+    v3.mkdir(v3.root, b"orphaned-%d" % inode)
+    v3.mkdir(v3.root, b"orphaned-%d" % (inode + 1000))
+    one.close(reclaimed)
+    assert diary(server) == ["released? True", "released? False", f"released {inode}"]
+
+
 def test_delay_reaches_the_client(v3: Client) -> None:
     assert status_of(v3.lookup, v3.root, b"delay") == JUKEBOX
