@@ -105,6 +105,31 @@ def test_up_returns_when_it_serves_and_down_when_all_has_stopped(starter: Callab
     assert not launch.down(one.state, flush=False)
 
 
+def test_in_the_foreground_until_it_is_told_to_stop(starter: Callable[..., Starter]) -> None:
+    one = starter()
+    script = (
+        "from tests.ganesha.test_up import *;"
+        f"one = Starter(Path({str(one.state.root)!r}), nfs_port={one.config.nfs_port},"
+        f" mountd_port={one.config.mountd_port});"
+        "launcher = launch.Launcher(one.config, os.environ, lambda: FS_ID, fsal_for);"
+        "launcher.foreground(lambda served: print('serving', served.pid, flush=True)); print('stopped')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"serving {one.pid('ganesha')}\n"
+        assert one.pid("supervisor") == process.pid
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "stopped\n"
+        assert process.wait(30) == 0
+    assert one.nothing_runs()
+
+
 def test_a_second_up_is_refused_and_disturbs_nothing(starter: Callable[..., Starter]) -> None:
     one = starter()
     one.up()
