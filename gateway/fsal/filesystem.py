@@ -19,7 +19,8 @@ from gateway.pyganesha import (
     Status,
 )
 
-READDIR_PAGE = 256
+READDIR_PAGE = 128
+"""What Ganesha's cache takes at once: of a longer page the rest would be read for nothing."""
 
 
 class CaudalFsal(Fsal):
