@@ -111,6 +111,7 @@ def test_in_the_foreground_until_it_is_told_to_stop(starter: Callable[..., Start
         "from tests.ganesha.test_up import *;"
         f"one = Starter(Path({str(one.state.root)!r}), nfs_port={one.config.nfs_port},"
         f" mountd_port={one.config.mountd_port});"
+        "from gateway import log; log.configure('info');"
         "launcher = launch.Launcher(one.config, os.environ, lambda: FS_ID, fsal_for);"
         "launcher.foreground(lambda served: print('serving', served.pid, flush=True)); print('stopped')"
     )
