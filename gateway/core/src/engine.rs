@@ -4,8 +4,9 @@
 //! a state's, except by eviction, which only tries. No lock is held across I/O.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use caudal_base::number;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
@@ -42,6 +43,9 @@ pub struct Config {
     pub io_threads: usize,
 }
 
+/// How long a close waits for what is under way.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
 /// A flush whose row transaction a checkpoint may not have seen: the journal keeps what it replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingFlush {
@@ -61,6 +65,8 @@ pub struct Engine {
     pub spilling: AtomicBool,
     journal: OnceLock<Arc<Journal>>,
     closed: AtomicBool,
+    /// Operations that will complete later.
+    pub pending: AtomicUsize,
     packs: AtomicU64,
     runtime: Mutex<Option<Runtime>>,
     handle: tokio::runtime::Handle,
@@ -102,6 +108,7 @@ impl Engine {
             spilling: AtomicBool::new(false),
             journal: OnceLock::new(),
             closed: AtomicBool::new(false),
+            pending: AtomicUsize::new(0),
             packs,
             runtime: Mutex::new(Some(runtime)),
             handle,
@@ -124,10 +131,15 @@ impl Engine {
             .map_err(|_| CoreError::Misuse("the core was started already"))
     }
 
-    /// Commits the journal and stops the threads. Reads that are under way end first or fail.
+    /// Refuses new operations, waits for those under way as long as is decent, commits the journal and stops the threads.
+    /// An operation that is still under way then, because the store does not answer, ends with an error.
     pub fn close(&self) {
         if self.closed.swap(true, Relaxed) {
             return;
+        }
+        let began = Instant::now();
+        while self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
+            std::thread::sleep(Duration::from_millis(2));
         }
         if let Some(journal) = self.journal.get() {
             journal.close();
@@ -137,7 +149,7 @@ impl Engine {
         };
         // What L2 did not get is in the store: a failure costs a fetch after the next start.
         drop(runtime.block_on(self.blocks.close()));
-        runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        runtime.shutdown_timeout(CLOSE_WAIT);
     }
 
     #[inline]
@@ -145,6 +157,11 @@ impl Engine {
         if self.closed.load(Relaxed) {
             return Err(CoreError::Misuse("the core is closed"));
         }
+        self.opened_journal()
+    }
+
+    /// The journal for an operation that began before the close.
+    pub fn opened_journal(&self) -> Result<&Arc<Journal>> {
         self.journal
             .get()
             .ok_or(CoreError::Misuse("the core was not started"))

@@ -12,7 +12,7 @@ use caudal_blocks::{BlockKey, PAYLOAD};
 use smallvec::SmallVec;
 
 use crate::buffers::Buffers;
-use crate::completion::{Completion, Outcome};
+use crate::completion::Outcome;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 use crate::inode::live::Live;
@@ -122,7 +122,7 @@ impl Engine {
         D: FnOnce(Result<ReadDone>) + Send + 'static,
     {
         let engine = self.clone();
-        let completion = Completion::new(done);
+        let completion = self.later(done);
         self.handle().spawn(async move {
             let fetched = engine.fetch(&parts, found).await;
             let answer = fetched.and_then(|(found, journaled)| {
@@ -163,7 +163,7 @@ impl Engine {
         skip: u32,
         len: u64,
     ) -> Result<Bytes> {
-        let journal = self.journal()?.clone();
+        let journal = self.opened_journal()?.clone();
         self.handle()
             .spawn_blocking(move || crate::journaled::read(&journal, &origin, skip, len))
             .await

@@ -312,3 +312,18 @@ fn errors_come_as_codes() {
     engine.close();
     assert_eq!(client.write(0, b"x", false), -libc::EIO);
 }
+
+#[test]
+fn an_operation_that_is_abandoned_is_answered_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(directory.path());
+    let (sender, receiver) = channel();
+    let answer =
+        |sender: Sender<bool>| move |result: crate::errors::Result<u32>| sender.send(result.is_ok()).unwrap();
+    engine.later(answer(sender.clone())).finish(Ok(1));
+    drop(engine.later(answer(sender.clone())));
+    engine.later(answer(sender)).cancel();
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [true, false]);
+    assert_eq!(engine.pending.load(Relaxed), 0);
+    engine.close();
+}

@@ -71,7 +71,7 @@ impl Engine {
             Ok(room) => {
                 let lsn = self.write_now(journal, &live, &data)?;
                 drop(room);
-                match self.end_write(journal, lsn, how, began, Completion::new(done)) {
+                match self.end_write(journal, lsn, how, began, self.later(done)) {
                     Some(completion) => {
                         completion.cancel();
                         Ok(Outcome::Done(lsn))
@@ -120,7 +120,7 @@ impl Engine {
         D: FnOnce(Result<u64>) + Send + 'static,
     {
         let engine = self.clone();
-        let completion = Completion::new(done);
+        let completion = self.later(done);
         let need = self.bytes_in_journal(data.data.len());
         self.handle().spawn(async move {
             let room = loop {

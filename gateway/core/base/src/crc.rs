@@ -58,8 +58,16 @@ mod tests {
 
     /// One bit after the other, as the definition says.
     fn crc32c(bytes: &[u8]) -> u32 {
-        let step = |crc: u32, _| if crc & 1 != 0 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
-        !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+        let step = |crc: u32, _| {
+            if crc & 1 != 0 {
+                (crc >> 1) ^ POLYNOMIAL
+            } else {
+                crc >> 1
+            }
+        };
+        !bytes
+            .iter()
+            .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
     }
 
     #[test]
@@ -68,7 +76,11 @@ mod tests {
         let bytes: Vec<u8> = (0..5000u32).map(|n| (n * 31 % 251) as u8).collect();
         for split in [0, 1, 2, 31, 32, 1000, 4096, 4999, 5000] {
             let (a, b) = bytes.split_at(split);
-            assert_eq!(combine(crc32c(a), crc32c(b), b.len() as u64), crc32c(&bytes), "{split}");
+            assert_eq!(
+                combine(crc32c(a), crc32c(b), b.len() as u64),
+                crc32c(&bytes),
+                "{split}"
+            );
         }
     }
 }

@@ -386,10 +386,25 @@ impl Core {
         stats::collect(py, &self.engine)
     }
 
-    fn io_capsule<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        self.engine.journal()?;
-        PyCapsule::new_with_value(py, OwnedIo::new(self.engine.clone()), NAME)
+    fn io_capsule<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyCapsule>> {
+        let engine = slf.get().engine.clone();
+        engine.journal()?;
+        PyCapsule::new_with_value(
+            slf.py(),
+            Capsule {
+                _io: OwnedIo::new(engine),
+                _core: slf.clone().unbind(),
+            },
+            NAME,
+        )
     }
+}
+
+/// What the capsule points to: the table first, and the core, which closes its engine when it goes.
+#[repr(C)]
+struct Capsule {
+    _io: OwnedIo,
+    _core: Py<Core>,
 }
 
 /// None where the inode is not resident.
