@@ -59,6 +59,11 @@ class FlushedInode:
     splices: list[Extent]
 
 
+@dataclass
+class ReplayReport:
+    last_lsn: int
+
+
 class FlushBatch:
     def __init__(self, core: "FakeCore", inodes: Sequence[int]) -> None:
         self._core = core
@@ -309,7 +314,7 @@ class FakeCore:
         from_lsn: int,
         on_rows: Callable[[int, bytes], Iterable[tuple[int, int, Sequence[Extent]]]],
         load: Callable[[int], tuple[Attributes, Sequence[Extent]] | None],
-    ) -> None:
+    ) -> "ReplayReport":
         for lsn, record in list(self.disk.journal):
             if lsn < from_lsn:
                 continue
@@ -327,6 +332,7 @@ class FakeCore:
                 self.activate(*loaded)
             self._redo(lsn, record)
         self.disk.durable_lsn = self._last
+        return ReplayReport(self._last)
 
     def start(self) -> None:
         pass

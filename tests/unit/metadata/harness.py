@@ -43,8 +43,6 @@ class Steward:
 class FakeHarness:
     """The namespace over the plain-Python core."""
 
-    loses_what_is_not_durable = True
-
     def __init__(self, folder: Path, template: Path | None = None, limits: Limits | None = None) -> None:
         self.path = folder / "metadata.db"
         if template is not None:
@@ -57,20 +55,29 @@ class FakeHarness:
         self.epoch = 0
         self.core: Any
         self.fs: Namespace
+        self.found_lsn = 0
         self.open()
 
     def open(self) -> None:
         self.epoch += 1
-        self.core = FakeCore(self.disk, self.epoch)
+        self.core = self.new_core()
         self.fs = Namespace(self.core, self.database, self.clock, epoch=self.epoch, limits=self.limits)
-        self.core.replay(from_lsn=0, on_rows=self.fs.apply_replayed, load=self.fs.load_for_replay)
+        report = self.core.replay(from_lsn=0, on_rows=self.fs.apply_replayed, load=self.fs.load_for_replay)
+        self.found_lsn = report.last_lsn
         self.core.start()
         self.fs.ensure_root()
 
-    def crash(self, keep_beyond_durable: int) -> int:
-        """Ends without a word; returns the LSN up to which the journal is found."""
+    def new_core(self) -> Any:
+        return FakeCore(self.disk, self.epoch)
+
+    def crash(self, keep_beyond_durable: int = 0) -> int:
+        """Ends without a word and opens again; returns the LSN up to which the journal was found.
+
+        Of the records that nobody waited for about `keep_beyond_durable` survive.
+        """
         self.disk.crash(keep_beyond_durable)
-        return self.disk.durable_lsn
+        self.open()
+        return self.found_lsn
 
     def write(self, ino: int, offset: int, data: bytes) -> int:
         assert self.fs.load(ino)

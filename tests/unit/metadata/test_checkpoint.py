@@ -136,7 +136,7 @@ def test_splices_in_sql_are_those_of_an_array(
     start: list[RowOp] = [PutPack(pack_id, 100) for pack_id in (1, 2, 3)]
     lsn = sandbox.apply([(1, rows.encode(start))])
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.lists(splices(), min_size=1, max_size=4), min_size=1, max_size=6))
     def check(batches: list[list[Splice]]) -> None:
         nonlocal lsn

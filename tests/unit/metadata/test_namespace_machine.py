@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -17,6 +16,7 @@ from gateway.metadata.namespace import Limits
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.harness import FakeHarness
 from tests.unit.metadata.model import DIRECTORY, REGULAR, SYMLINK, Model, Node, Refused, truncated, written
+from tests.unit.metadata.real_harness import RealHarness
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d", "\N{SNOWMAN}".encode(), b"\xff"])
 PICK = st.integers(0, 1 << 16)
@@ -241,14 +241,13 @@ class NamespaceMachine(RuleBasedStateMachine):
     @rule(keep=st.integers(0, 3))
     def crash(self, keep: int) -> None:
         self.batch = None
-        found_lsn = self.harness.crash(keep)
+        found_lsn = self.harness.crash(keep) or self.told_lsn
         for lsn, node, offset, data in self.pending:
             if lsn <= found_lsn:
                 written(node.content, offset, data)
             else:
                 node.change = 0  # lost with the write: never to be seen again, but no lower bound
         self.pending = []
-        self.harness.open()
         self.fs = self.harness.fs
         self.verify(3)
 
@@ -322,18 +321,22 @@ class NamespaceMachine(RuleBasedStateMachine):
                 audit(connection)
 
 
-@pytest.fixture
-def machine(template: Path) -> type[NamespaceMachine]:
-    return type("Machine", (NamespaceMachine,), {"template": template})
-
-
-def test_namespace_is_the_model(machine: type[NamespaceMachine]) -> None:
+def run(harness_class: type[FakeHarness], template: Path, examples: int) -> None:
+    machine = type("Machine", (NamespaceMachine,), {"template": template, "harness_class": harness_class})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+def test_namespace_is_the_model(template: Path) -> None:
+    run(FakeHarness, template, 40)
+
+
+def test_namespace_over_the_native_core_is_the_model(template: Path) -> None:
+    run(RealHarness, template, 15)

@@ -280,8 +280,7 @@ def test_flushed_data_is_found_before_during_and_after_its_checkpoint(harness: F
     harness.core.evict()
     assert harness.fs.setattr(ino, SetAttributes(mode=0o600)).size == 60
     harness.settle()
-    harness.crash(0)
-    harness.open()
+    harness.crash()
     assert harness.fs.getattr(ino).size == 60
     assert harness.read(ino) == expected
 
@@ -294,8 +293,7 @@ def test_an_open_victim_stays_until_it_is_released(harness: FakeHarness) -> None
     fs.rename(1, b"new", 1, b"victim", True)
     assert fs.getattr(victim).nlink == 0
     assert harness.read(victim) == b"data"
-    harness.crash(0)
-    harness.open()
+    harness.crash()
     fs = harness.fs
     assert fs.orphans() == [victim]
     assert harness.read(victim) == b"data"

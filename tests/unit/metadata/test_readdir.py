@@ -21,8 +21,7 @@ def fill(harness: FakeHarness, count: int, prefix: bytes = b"f") -> None:
 def cold(harness: FakeHarness) -> None:
     """Everything into SQL, and out of memory."""
     harness.settle()
-    harness.crash(0)
-    harness.open()
+    harness.crash()
 
 
 class Listing:
