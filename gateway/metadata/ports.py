@@ -1,10 +1,13 @@
 """What the namespace needs of the native core: a subset of `gateway._core.Core`, so that tests can bring their own."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from gateway.metadata.attributes import Attributes
 from gateway.metadata.extents import Extent
+
+AttributeFields = Any
+"""A tuple of the fields of `gateway.metadata.attributes.Attributes`. The core has a named tuple of its own for them, takes
+any, and gives its own; a type that says so for both directions does not exist."""
 
 
 class CorePort(Protocol):
@@ -26,7 +29,7 @@ class CorePort(Protocol):
 
     def wait_durable(self, lsn: int) -> None: ...
 
-    def activate(self, attributes: Attributes, extents: list[Extent]) -> None: ...
+    def activate(self, attributes: AttributeFields, extents: Sequence[Extent]) -> None: ...
 
     def attributes(self, inode: int) -> tuple[int, ...] | None: ...
 

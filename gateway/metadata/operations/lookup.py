@@ -1,7 +1,6 @@
 """Reading: attributes, names, pages of directories."""
 
 import errno
-from typing import Final
 
 from gateway.metadata.attributes import REGULAR, SIZE_MAX_BYTES, SYMLINK, Attributes, Counts, DirEntry
 from gateway.metadata.directories import Directory, Dirent
@@ -9,8 +8,6 @@ from gateway.metadata.errors import FsError
 from gateway.metadata.operations.base import Foundation, attributes_of, check_name
 from gateway.metadata.reads import DirentRow
 from gateway.metadata.view import LOAD_NAMES_MAX
-
-PAGE_MAX: Final = 4096
 
 
 class LookupOperations(Foundation):
@@ -63,7 +60,8 @@ class LookupOperations(Foundation):
         all the while come exactly once, whatever is made or removed between pages. Raises ENOTDIR, ESTALE.
         """
         self.directory(directory)
-        limit = max(1, min(limit, PAGE_MAX))
+        if limit < 1:
+            raise ValueError(f"limit of {limit} entries")
         out: list[DirEntry] = []
         more: int | None = after_cookie
         while more is not None and len(out) < limit:

@@ -4,6 +4,7 @@ from gateway.metadata import rows
 from gateway.metadata.attributes import DIRECTORY, REGULAR, ROOT_GENERATION, ROOT_INODE, Attributes
 from gateway.metadata.extents import Extent
 from gateway.metadata.operations.base import Foundation, attributes_of
+from gateway.metadata.ports import AttributeFields
 from gateway.metadata.rows import DropInode, FlushInode, InodeRow, PutInode, Splice
 
 Flushed = tuple[int, int, list[Extent]]
@@ -38,7 +39,7 @@ class RecoveryOperations(Foundation):
             self._inodes -= 1
         self.apply((op,), lsn)
 
-    def load_for_replay(self, ino: int) -> tuple[Attributes, list[Extent]] | None:
+    def load_for_replay(self, ino: int) -> tuple[AttributeFields, list[Extent]] | None:
         """Attributes and extents of a file as rows have them at this point of the replay; None: it is gone."""
         with self.lock:
             row = self.view.inode(ino)
