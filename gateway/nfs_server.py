@@ -15,7 +15,7 @@ from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import ControlError, NotRunningError, Reason, StartError
 from gateway.processes import Child, Program
-from gateway.state import StateDir, write_atomically
+from gateway.state import StateDir, unusable, write_atomically
 
 log = structlog.get_logger(__name__)
 
@@ -102,16 +102,27 @@ class NfsServer:
         self._launch(now_s)
 
     def _launch(self, now_s: float) -> None:
-        grace = has_client_records(self._state.ganesha)
-        text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
-        write_atomically(self._conf_file, text.encode())
-        self._state.start_error_file.unlink(missing_ok=True)
-        self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
+        """Starts the process; where the operating system refuses (a full disk), it is tried again as after a
+        death.
+        """
         self._serving = False
         self._answered_at_s = None
         self._status = None
         self._error = None
-        self._child.start(now_s, ("-E", str(self._next_server_epoch())))
+        try:
+            self._write_configuration()
+            self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
+            self._child.start(now_s, ("-E", str(self._next_server_epoch())))
+        except OSError as error:
+            self._error = unusable(self._state.root, error)
+            log.error("nfs.not_started", message=self._error.message)
+            self._child.schedule_restart(now_s)
+
+    def _write_configuration(self) -> None:
+        grace = has_client_records(self._state.ganesha)
+        text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
+        write_atomically(self._conf_file, text.encode())
+        self._state.start_error_file.unlink(missing_ok=True)
 
     def _next_server_epoch(self) -> int:
         """A number larger than any start before had. Ganesha would take the second of the clock: of two
@@ -135,7 +146,7 @@ class NfsServer:
             if self._child.restart_at_s is None or now_s < self._child.restart_at_s:
                 return Standing.DOWN
             self._launch(now_s)
-            return Standing.STARTING
+            return Standing.DOWN if self._child.pid is None else Standing.STARTING
         if (status := self._child.poll()) is not None:
             self._status = status
             self._error = self._state.read_start_error()

@@ -92,8 +92,20 @@ class Child:
         self._stopping = False
         self._started_s = now_s
         self.restart_at_s = None
-        write_atomically(self.program.pid_file, f"{self._process.pid}\n".encode(), 0o644)
+        try:
+            write_atomically(self.program.pid_file, f"{self._process.pid}\n".encode(), 0o644)
+        except OSError as error:
+            # It serves all the same; the lock still leads `caudal down` to whoever has a pid file.
+            log.error("process.pid_not_written", process=self.program.name, why=str(error))
         log.info("process.started", process=self.program.name, pid=self._process.pid)
+
+    def start_or_retry(self, now_s: float) -> None:
+        """Starts the process; where the operating system refuses (no memory, no space), later again."""
+        try:
+            self.start(now_s)
+        except OSError as error:
+            log.error("process.not_started", process=self.program.name, why=str(error))
+            self.schedule_restart(now_s)
 
     def poll(self) -> int | None:
         """Collects the process if it ended; returns its status (negative: the signal that killed it) once,

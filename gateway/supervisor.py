@@ -118,7 +118,7 @@ class Supervisor:
         if self._report is not None:
             return self._first_start(standing, now_s)
         if standing is Standing.CAME_UP:
-            self._served().write(self._state)
+            self._publish()
             log.info("nfs.serves", pid=self._nfs.pid)
         self._tend_steward(now_s)
         return True
@@ -128,9 +128,8 @@ class Supervisor:
         assert self._report is not None
         error: StartError | None = None
         if standing is Standing.CAME_UP:
-            served = self._served()
-            served.write(self._state)
-            self._steward.start(now_s)
+            served = self._publish()
+            self._steward.start_or_retry(now_s)
             report, self._report = self._report, None
             report(served)
             return True
@@ -151,7 +150,16 @@ class Supervisor:
         if self._steward.poll() is not None:
             self._steward.schedule_restart(now_s)
         if self._steward.restart_at_s is not None and now_s >= self._steward.restart_at_s:
-            self._steward.start(now_s)
+            self._steward.start_or_retry(now_s)
+
+    def _publish(self) -> Served:
+        """Leaves for `caudal status` what is served; a disk that is full must not end the serving."""
+        served = self._served()
+        try:
+            served.write(self._state)
+        except OSError as error:
+            log.error("nfs.json.not_written", why=str(error))
+        return served
 
     def _served(self) -> Served:
         versions = (["3"] if 3 in self._nfs.versions else []) + ["4.0", "4.1", "4.2"]
@@ -165,9 +173,7 @@ class Supervisor:
         )
 
     def _sleep(self) -> None:
-        """Waits for a signal or the next thing to do. A signal that arrived is put back for _stop_asked() to
-        see.
-        """
+        """Waits for a signal or the next thing to do."""
         if self._nfs.is_starting:
             timeout_s = STARTING_POLL_S
         else:

@@ -347,3 +347,28 @@ def test_without_rpcbind_nfs_4_alone_is_served(
     assert "NFS 3 is off: rpcbind is not installed" in served.note
     assert dataclasses.asdict(served)["note"] == json.loads(one.state.nfs_file.read_text())["note"]
     assert rpc_answers(one.config.nfs_port)
+
+
+def test_a_full_disk_does_not_end_the_supervisor(starter: Callable[..., Starter], disk_path: Path) -> None:
+    """It starts the killed server again as soon as there is room."""
+    mount = disk_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(mount)], check=True)
+    try:
+        one = starter("small/state", segment_bytes="4MiB", journal_limit_bytes="16MiB")
+        one.up()
+        old = one.pid("ganesha")
+        with (mount / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
+            while True:
+                ballast.write(bytes(1 << 16))
+                ballast.flush()
+        supervisor = one.pid("supervisor")
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: not alive(old), "the server is gone")
+        time.sleep(1)
+        assert alive(supervisor)
+        (mount / "ballast").unlink()
+        wait_until(lambda: rpc_answers(one.config.nfs_port), "NFS answers again", timeout_s=40)
+        launch.down(one.state, flush=False)
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
