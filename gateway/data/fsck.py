@@ -48,8 +48,8 @@ def check(
 ) -> Report:
     """Checks everything; `deep` reads and verifies every block of every pack that has live extents.
 
-    connection: inside one read transaction. store: None leaves out what needs the object store. settled: nothing is dirty, so
-    that no truncation waits in the journal, and extents beyond a file's end are wrong.
+    connection: inside one read transaction. store: None leaves out what needs the object store. settled: nothing is
+    dirty, so that no truncation waits in the journal, and extents beyond a file's end are wrong.
     """
     report = Report()
     progress("names and inodes")
@@ -97,7 +97,9 @@ def _check_extents(connection: Connection, *, settled: bool) -> Iterator[Problem
 def _check_live_bytes(connection: Connection) -> Iterator[Problem]:
     """A pack's live bytes are the sum of its extents."""
     sums = dict(
-        connection.execute(select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack)).tuples().all()
+        connection.execute(select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack))
+        .tuples()
+        .all()
     )
     for pack_id, live_bytes in connection.execute(select(pack.c.id, pack.c.live_bytes)):
         truth = int(sums.get(pack_id, 0))
@@ -110,13 +112,17 @@ def _check_store(
 ) -> Iterator[Problem]:
     """Every pack with live extents is in the store with its size; deep: and each of its blocks is what was written."""
     present = {pack_id: size for pack_id, size, _modified_s in store.list_packs()}
-    rows = connection.execute(select(pack.c.id, pack.c.bytes).where(pack.c.live_bytes > 0).order_by(pack.c.id)).all()
+    rows = connection.execute(
+        select(pack.c.id, pack.c.bytes).where(pack.c.live_bytes > 0).order_by(pack.c.id)
+    ).all()
     for done, (pack_id, size) in enumerate(rows):
         if pack_id not in present:
             yield Problem(f"pack {pack_id:016x} is not in the store")
             continue
         if present[pack_id] != size:
-            yield Problem(f"pack {pack_id:016x} has {present[pack_id]} bytes in the store, {size} were written")
+            yield Problem(
+                f"pack {pack_id:016x} has {present[pack_id]} bytes in the store, {size} were written"
+            )
         if deep:
             progress(f"reading pack {done + 1} of {len(rows)}")
             try:

@@ -44,7 +44,9 @@ def check_tree(connection: Connection) -> Iterator[Problem]:
             continue
         entries[row.dir] += 1
         if target is None:
-            yield Problem(f"{where} leads to inode {row.ino}, which does not exist", (DropDirent(row.dir, row.name),))
+            yield Problem(
+                f"{where} leads to inode {row.ino}, which does not exist", (DropDirent(row.dir, row.name),)
+            )
             continue
         if target.kind != row.kind:
             yield Problem(f"{where}: the entry's type is not that of inode {row.ino}")

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from gateway.metadata.ports import FlushBatch
+
 Extent = tuple[int, int, int, int]
 """File offset, length, pack, pack offset; all in bytes."""
 
@@ -25,7 +27,7 @@ class DirtyPort(Protocol):
     def oldest_lsn(self) -> int: ...
 
 
-class FlushBatchPort(Protocol):
+class FlushBatchPort(FlushBatch, Protocol):
     """Some dirty extents on their way into packs; see gateway._core.FlushBatch."""
 
     def write(self) -> None: ...

@@ -48,7 +48,9 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
         database.close()
 
 
-def fsck_served(root: Path, env: Mapping[str, str], call: Call, *, repair: bool, deep: bool) -> dict[str, object]:
+def fsck_served(
+    root: Path, env: Mapping[str, str], call: Call, *, repair: bool, deep: bool
+) -> dict[str, object]:
     """Checks a file system that is being served: as of some moment after the call."""
     settings = config.effective(root)
     database = _open(root)
@@ -104,7 +106,8 @@ def _wait_for_steward(call: Call) -> None:
     while int(call("checkpoint_position")["checkpoint_lsn"]) < target:
         if time.monotonic() > deadline_s:
             raise CaudalError(
-                f"the database did not catch up with the journal in {CATCH_UP_S:.0f} s", "see steward.log in run/log"
+                f"the database did not catch up with the journal in {CATCH_UP_S:.0f} s",
+                "see steward.log in run/log",
             )
         time.sleep(0.05)
 

@@ -62,7 +62,9 @@ class Commands:
         timeout_s = fields.get("timeout_s")
         if fields.get("wait", True) and not self._owner.flusher.wait_until_flushed(timeout_s):
             reason = self._owner.flusher.last_error or "the object store has not taken all of it yet"
-            raise ControlError("not_flushed", f"not flushed in time: {reason}", "everything stays in the journal")
+            raise ControlError(
+                "not_flushed", f"not flushed in time: {reason}", "everything stays in the journal"
+            )
         return {"dirty_bytes": self._owner.core.dirty().bytes}
 
     def cache_drop(self, fields: Mapping[str, Any]) -> None:
@@ -71,7 +73,10 @@ class Commands:
         self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
 
     def checkpoint_position(self, _fields: Mapping[str, Any]) -> dict[str, int]:
-        return {"durable_lsn": self._owner.core.durable_lsn, "checkpoint_lsn": self._owner.namespace.checkpoint_lsn}
+        return {
+            "durable_lsn": self._owner.core.durable_lsn,
+            "checkpoint_lsn": self._owner.namespace.checkpoint_lsn,
+        }
 
     def checkpointed(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """The database holds every row up to `lsn`, durably: the overlay forgets them, the journal is trimmed."""

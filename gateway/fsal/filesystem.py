@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from gateway.metadata.attributes import ROOT_INODE
 from gateway.metadata.namespace import Namespace
 from gateway.pyganesha import (
-    Attributes,
+    AnyAttributes,
+    AnyDirEntry,
     Caller,
     CreateMode,
-    DirEntry,
     Fsal,
     FsalError,
     FsInfo,
@@ -62,28 +62,29 @@ class CaudalFsal(Fsal):
 
     # Attributes
 
-    def root(self) -> Attributes:
+    def root(self) -> AnyAttributes:
         return self._namespace.getattr(ROOT_INODE)
 
-    def getattr(self, inode: int, generation: int) -> Attributes:
+    def getattr(self, inode: int, generation: int) -> AnyAttributes:
         attributes = self._namespace.getattr(inode)
         if attributes.generation != generation:
             raise FsalError(Status.STALE)
         return attributes
 
     def load(self, inode: int, generation: int) -> None:
+        self.getattr(inode, generation)
         if not self._namespace.load(inode):
             raise FsalError(Status.STALE)
 
-    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
+    def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:  # noqa: ARG002 - Ganesha judged
         self._namespace.setattr(inode, attributes)
 
     # Names
 
-    def lookup(self, directory: int, name: bytes) -> Attributes:
+    def lookup(self, directory: int, name: bytes) -> AnyAttributes:
         return self._namespace.lookup(directory, name)
 
-    def readdir(self, directory: int, after: int) -> Iterator[DirEntry]:
+    def readdir(self, directory: int, after: int) -> Iterator[AnyDirEntry]:
         while True:
             page = self._namespace.readdir(directory, after, READDIR_PAGE)
             yield from page
@@ -96,18 +97,17 @@ class CaudalFsal(Fsal):
 
     def create(
         self, directory: int, name: bytes, how: CreateMode, attributes: SetAttributes, caller: Caller
-    ) -> tuple[Attributes, bool]:
-        created = self._namespace.create(
+    ) -> tuple[AnyAttributes, bool]:
+        return self._namespace.create(
             directory, name, attributes, uid=caller.uid, gid=caller.gid, guarded=how is CreateMode.GUARDED
         )
-        return created
 
-    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> AnyAttributes:
         return self._namespace.mkdir(directory, name, attributes, uid=caller.uid, gid=caller.gid)
 
     def symlink(
         self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller
-    ) -> Attributes:
+    ) -> AnyAttributes:
         return self._namespace.symlink(directory, name, target, attributes, uid=caller.uid, gid=caller.gid)
 
     def mknod(
@@ -118,7 +118,7 @@ class CaudalFsal(Fsal):
         rdev: tuple[int, int],
         attributes: SetAttributes,
         caller: Caller,
-    ) -> Attributes:
+    ) -> AnyAttributes:
         return self._namespace.mknod(directory, name, kind, rdev, attributes, uid=caller.uid, gid=caller.gid)
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
@@ -134,4 +134,3 @@ class CaudalFsal(Fsal):
 
     def released(self, inode: int) -> None:
         self._namespace.released(inode)
-

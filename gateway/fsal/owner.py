@@ -86,14 +86,17 @@ class Owner:
             io_threads=max(2, os.cpu_count() or 2),
         )
         self._stack.callback(self.core.close)
-        self.namespace = Namespace(self.core, self.database, clock=SystemClock(), epoch=self.epoch)
+        clock = SystemClock()
+        self.namespace = Namespace(self.core, self.database, clock=clock, epoch=self.epoch)
         self._recover()
         self.core.start()
         self.namespace.ensure_root()
         self.flusher = Flusher(
             self.core,
             self.namespace,
-            FlushSettings(age_s=config.flush_age_s, high_bytes=int(config.dirty_memory_bytes * FLUSH_HIGH_FRACTION)),
+            FlushSettings(
+                age_s=config.flush_age_s, high_bytes=int(config.dirty_memory_bytes * FLUSH_HIGH_FRACTION)
+            ),
             journal_fill=self._journal_fill,
             random=random.Random(),
         )
@@ -104,7 +107,7 @@ class Owner:
             self.namespace,
             epoch=self.epoch,
             unnamed_grace_s=config.gc_grace_s,
-            now_s=time.time,
+            now_s=lambda: clock.now_ns() / 1e9,
         )
         self.space = Space(config.store)
         self.control = ControlServer(state.control_socket)

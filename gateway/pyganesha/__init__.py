@@ -3,9 +3,11 @@
 from .errors import FsalError, Status, status_of
 from .fsal import Fsal, ReadRequestLike, UpcallsLike
 from .process import LogHandler, unblock_signals
-from .types import Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
+from .types import AnyAttributes, AnyDirEntry, Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
 
 __all__ = [
+    "AnyAttributes",
+    "AnyDirEntry",
     "Attributes",
     "Caller",
     "CreateMode",

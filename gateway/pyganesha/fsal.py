@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import FsalError, Status
-from .types import FsInfo
+from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes
 
 if TYPE_CHECKING:
-    from .types import Attributes, Caller, CreateMode, DirEntry, SetAttributes
+    from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes
 
 
 class UpcallsLike(Protocol):
@@ -94,11 +94,11 @@ class Fsal(ABC):
     # --- Attributes --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def root(self) -> Attributes:
+    def root(self) -> AnyAttributes:
         """Attributes of the root directory."""
 
     @abstractmethod
-    def getattr(self, inode: int, generation: int) -> Attributes:
+    def getattr(self, inode: int, generation: int) -> AnyAttributes:
         """Attributes of an inode. ESTALE if there is no such inode, or it has another generation."""
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
@@ -112,11 +112,11 @@ class Fsal(ABC):
     # --- Names -------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def lookup(self, directory: int, name: bytes) -> Attributes:
+    def lookup(self, directory: int, name: bytes) -> AnyAttributes:
         """Attributes of what a name stands for, including ``..`` (the root's is the root). ENOENT, ENOTDIR."""
 
     @abstractmethod
-    def readdir(self, directory: int, after: int) -> Iterable[DirEntry]:
+    def readdir(self, directory: int, after: int) -> Iterable[AnyDirEntry]:
         """Entries in the order of their cookies, from the first with a cookie greater than ``after`` (0: from the start).
 
         Without ``.`` and ``..``. The shim stops iterating when Ganesha has enough, and asks again later with the cookie of
@@ -129,7 +129,7 @@ class Fsal(ABC):
 
     def create(
         self, directory: int, name: bytes, how: CreateMode, attributes: SetAttributes, caller: Caller
-    ) -> tuple[Attributes, bool]:
+    ) -> tuple[AnyAttributes, bool]:
         """Makes a regular file with the attributes given; those not given are the file system's choice (uid and gid: the
         caller's, or the directory's group). Returns its attributes and True.
 
@@ -148,18 +148,18 @@ class Fsal(ABC):
         caller: Caller,
         target: bytes = b"",
         rdev: tuple[int, int] = (0, 0),
-    ) -> Attributes:
+    ) -> AnyAttributes:
         """What :meth:`mkdir`, :meth:`symlink` and :meth:`mknod` come to unless they are overridden: makes an inode of a
         kind (S_IFDIR …) with a name. EEXIST."""
         raise FsalError(Status.ROFS)
 
-    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> Attributes:
+    def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> AnyAttributes:
         """Makes a directory. EEXIST."""
         return self.make(directory, name, stat.S_IFDIR, attributes, caller)
 
     def symlink(
         self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller
-    ) -> Attributes:
+    ) -> AnyAttributes:
         """Makes a symbolic link. EEXIST."""
         return self.make(directory, name, stat.S_IFLNK, attributes, caller, target=target)
 
@@ -171,7 +171,7 @@ class Fsal(ABC):
         rdev: tuple[int, int],
         attributes: SetAttributes,
         caller: Caller,
-    ) -> Attributes:
+    ) -> AnyAttributes:
         """Makes a FIFO, socket or device (``kind`` is S_IFIFO …; ``rdev`` major and minor). EEXIST."""
         return self.make(directory, name, kind, attributes, caller, rdev=rdev)
 

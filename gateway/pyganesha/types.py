@@ -32,6 +32,13 @@ class Attributes(NamedTuple):
     change: int
 
 
+AnyAttributes = tuple[int, ...]
+"""What an Fsal may return for :class:`Attributes`: sixteen numbers in that order, of whatever tuple class."""
+
+AnyDirEntry = tuple[bytes, int, AnyAttributes]
+"""What an Fsal may return for :class:`DirEntry`."""
+
+
 class SetAttributes:
     """Attributes to set; ``None`` leaves one as it is. "The server's time" has been resolved by ``Fsal.now_ns()``."""
 

@@ -60,7 +60,12 @@ class Core:
         self.waited.append(lsn)
 
     def flush_take(
-        self, *, inodes: Sequence[int] | None, dirty_before_ns: int | None, upto_lsn: int | None, max_bytes: int
+        self,
+        *,
+        inodes: Sequence[int] | None,
+        dirty_before_ns: int | None,
+        upto_lsn: int | None,
+        max_bytes: int,
     ) -> Batch | None:
         self.takes.append((dirty_before_ns, upto_lsn))
         if dirty_before_ns is not None and dirty_before_ns < 0:
@@ -82,7 +87,9 @@ class Names:
         return 0
 
 
-def flusher(core: Core, names: Names, *, now_ns: int = 0, fill: float = 0.0, high_bytes: int = 10_000) -> Flusher:
+def flusher(
+    core: Core, names: Names, *, now_ns: int = 0, fill: float = 0.0, high_bytes: int = 10_000
+) -> Flusher:
     return Flusher(
         core,
         names,  # type: ignore[arg-type]
