@@ -44,18 +44,30 @@ pub struct Claim {
     pub key: BlockKey,
     flights: Arc<Flights>,
     answer: watch::Sender<Answer>,
+    landed: bool,
 }
 
 impl Claim {
     /// Answers all waiters. A sound block is in L1 before: who comes later finds it there, or fetches again.
-    pub fn finish(self, result: Result<Bytes>) {
+    pub fn finish(mut self, result: Result<Bytes>) {
+        // Out of the map first: who comes after the answer must not meet it again, least of all an error.
+        self.land();
         self.answer.send_replace(Some(result));
+    }
+}
+
+impl Claim {
+    /// Takes the flight out of the map, once: another one may be there by now.
+    fn land(&mut self) {
+        if !std::mem::replace(&mut self.landed, true) {
+            self.flights.map.lock().remove(&self.key);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.flights.map.lock().remove(&self.key);
+        self.land();
     }
 }
 
@@ -83,6 +95,7 @@ impl Flights {
                     key,
                     flights: self.clone(),
                     answer: sender,
+                    landed: false,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! What a reader of a file will ask for next. A plain state machine, without I/O or clock; one for each inode.
 //!
-//! **Sequential**: from the second neighbouring read on, a window ahead of the reader is asked for. It begins at 512 KiB and
-//! doubles each time the reader comes near its end. Reads may overtake each other a little, as those of a client that has
+//! **Sequential**: from the third neighbouring read on (the second one at the beginning of a file), a window ahead of the
+//! reader is asked for. It begins at 512 KiB or two reads and doubles each time the reader comes near its end. Reads may overtake each other a little, as those of a client that has
 //! several on their way do. **Strided**: after three equal steps the read after the next one is asked for.
 
 use std::ops::Range;
@@ -71,7 +71,7 @@ impl Readahead {
         let step = offset.wrapping_sub(self.stride.last) as i64;
         self.note_stride(offset, step);
         if self.continues(offset, len) {
-            return self.sequential(end, file_size);
+            return self.sequential(end, len, file_size);
         }
         // A file that is opened is usually read from its beginning, so that read counts as one of a stream.
         self.stream = Stream {
@@ -85,7 +85,7 @@ impl Readahead {
     }
 
     fn continues(&self, offset: u64, len: u64) -> bool {
-        let slack = (len * 4).min(SLACK);
+        let slack = len.saturating_mul(4).min(SLACK);
         self.begun && offset.abs_diff(self.stream.end) <= slack && !self.repeats_stride()
     }
 
@@ -94,7 +94,7 @@ impl Readahead {
         self.stride.steps >= STRIDE_STEPS && self.stride.step.unsigned_abs() > SLACK
     }
 
-    fn sequential(&mut self, end: u64, file_size: u64) -> Option<Range<u64>> {
+    fn sequential(&mut self, end: u64, len: u64, file_size: u64) -> Option<Range<u64>> {
         let stream = &mut self.stream;
         stream.end = stream.end.max(end);
         stream.reads = stream.reads.saturating_add(1);
@@ -105,9 +105,8 @@ impl Readahead {
         if stream.asked - stream.end > stream.window / 2 {
             return None;
         }
-        stream.window = (stream.window * 2)
-            .clamp(FIRST_WINDOW, self.max_window.max(FIRST_WINDOW))
-            .min(self.max_window);
+        let first = FIRST_WINDOW.max(len.saturating_mul(2));
+        stream.window = stream.window.saturating_mul(2).max(first).min(self.max_window);
         let wanted = stream.asked..stream.end.saturating_add(stream.window).min(file_size);
         if wanted.start >= wanted.end {
             return None;

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use foyer::{CacheBuilder, Event, EventListener, S3FifoConfig};
@@ -67,11 +67,16 @@ struct Counter {
 pub struct L1 {
     cache: foyer::Cache<BlockKey, Bytes, KeyHash>,
     counters: [Counter; COUNTERS],
+    /// The cache itself only knows the one that it was made with.
+    capacity_bytes: AtomicU64,
+    dropping: Arc<AtomicBool>,
 }
 
 /// Offers a block that has to leave memory to the disk, if it lacks it: it may have been too busy when the block came.
 struct Demote {
     l2: Arc<L2>,
+    /// Blocks are dropped on purpose: those are not offered.
+    dropping: Arc<AtomicBool>,
 }
 
 impl EventListener for Demote {
@@ -79,7 +84,7 @@ impl EventListener for Demote {
     type Value = Bytes;
 
     fn on_leave(&self, reason: Event, key: &BlockKey, payload: &Bytes) {
-        if reason == Event::Evict && !self.l2.contains(*key) {
+        if reason == Event::Evict && !self.dropping.load(Relaxed) && !self.l2.contains(*key) {
             self.l2.insert(*key, payload.clone());
         }
     }
@@ -92,6 +97,7 @@ impl L1 {
             small_queue_capacity_ratio: NEW_SHARE,
             ..S3FifoConfig::default()
         };
+        let dropping = Arc::new(AtomicBool::new(false));
         let mut builder = CacheBuilder::new(capacity_bytes as usize)
             .with_name("l1")
             .with_shards(shards)
@@ -99,11 +105,17 @@ impl L1 {
             .with_hash_builder(KeyHash)
             .with_weighter(|_: &BlockKey, payload: &Bytes| payload.len() + ENTRY_BYTES);
         if let Some(l2) = l2 {
-            builder = builder.with_event_listener(Arc::new(Demote { l2 }));
+            builder = builder.with_event_listener(Arc::new(Demote {
+                l2,
+                dropping: dropping.clone(),
+            }));
         }
+        let capacity_bytes = AtomicU64::new(capacity_bytes);
         Self {
             cache: builder.build(),
             counters: Default::default(),
+            capacity_bytes,
+            dropping,
         }
     }
 
@@ -135,13 +147,18 @@ impl L1 {
     }
 
     pub fn clear(&self) {
-        self.cache.clear();
+        // Not `clear`: that forgets to count what leaves, and takes the cache for full ever after.
+        self.dropping.store(true, Relaxed);
+        self.cache.evict_all();
+        self.dropping.store(false, Relaxed);
     }
 
     pub fn resize(&self, capacity_bytes: u64) -> Result<()> {
         self.cache
             .resize(capacity_bytes as usize)
-            .map_err(|error| BlockError::Cache(error.to_string()))
+            .map_err(|error| BlockError::Cache(error.to_string()))?;
+        self.capacity_bytes.store(capacity_bytes, Relaxed);
+        Ok(())
     }
 
     pub fn stats(&self) -> TierStats {
@@ -151,7 +168,7 @@ impl L1 {
             hits: sum(|counter| &counter.hits),
             misses: sum(|counter| &counter.misses),
             bytes: self.cache.usage() as u64,
-            capacity_bytes: self.cache.capacity() as u64,
+            capacity_bytes: self.capacity_bytes.load(Relaxed),
             errors: 0,
             off: None,
         }

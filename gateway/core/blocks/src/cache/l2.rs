@@ -198,7 +198,7 @@ impl L2 {
     }
 
     pub async fn clear(&self) -> Result<()> {
-        self.cache.clear().await.map_err(cache_error)
+        self.cache.storage().destroy().await.map_err(cache_error)
     }
 
     /// Waits until what was offered is written.

@@ -75,3 +75,34 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 }
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
+        (**self).put(key, chunks)
+    }
+
+    fn get_pieces<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        piece: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
+        (**self).get_pieces(key, range, piece)
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
+        (**self).head(key)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        (**self).delete(key)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
+        (**self).list(prefix)
+    }
+
+    fn stats(&self) -> Option<Arc<StoreStats>> {
+        (**self).stats()
+    }
+}
