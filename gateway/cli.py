@@ -4,6 +4,7 @@ Errors come as one or two lines on stderr and an exit code: 1 failed, 2 wrong us
 server is running, 4 damage found.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -104,7 +105,9 @@ def up(
     loaded = _effective_config(where, config, flags)
     launcher = launch.Launcher(loaded, os.environ, _new_fs_id)
     if detach:
-        _tell_served(loaded, launcher.detached())
+        with _out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
+            served = launcher.detached()
+        _tell_served(loaded, served)
     else:
         log.configure(loaded.log_level)
         launcher.foreground(lambda served: _tell_served(loaded, served))

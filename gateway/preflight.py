@@ -101,10 +101,22 @@ def _listener_name(port: int) -> str:
     return ""
 
 
+def unknown_clients(config: Config) -> list[str]:
+    """Host names among the clients that do not resolve: Ganesha passes over them."""
+    names = [name for name in config.clients if not name.startswith("@") and not set(name) & set("*?/:")]
+    return [name for name in names if not _resolves(name)]
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
+
+
 def check_space(config: Config) -> None:
-    """Raises StartError where a disk cannot hold what a start writes at once: the first journal segments, and
-    the small files.
-    """
+    """Raises StartError where a disk cannot hold what a start writes at once."""
     wanted: dict[int, tuple[Path, int]] = {}
     needs = [(config.state, STATE_BYTES), *((mirror, 2 * config.segment_bytes) for mirror in config.journal)]
     for directory, needed in needs:

@@ -19,6 +19,7 @@ from gateway import ganesha_conf
 from gateway.config import Config
 from gateway.errors import StartError
 from gateway.nfs_server import NfsServer, Standing
+from gateway.preflight import unknown_clients
 from gateway.processes import Child, Program, python, python_env
 from gateway.rpcbind import Rpcbind
 from gateway.state import StateDir, write_atomically
@@ -99,11 +100,14 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
     def _begin(self) -> None:
-        self._note = self._rpcbind.ensure()
-        versions = (4,) if self._note else (3, 4)
-        if self._note:
-            self._note = f"NFS 3 is off: {self._note}"
-            log.warning("nfs3.off", why=self._note)
+        why_not_3 = self._rpcbind.ensure()
+        versions = (4,) if why_not_3 else (3, 4)
+        notes = [f"NFS 3 is off: {why_not_3}"] if why_not_3 else []
+        if unknown := unknown_clients(self._config):
+            notes.append(f"no access for clients whose names do not resolve: {', '.join(unknown)}")
+        for note in notes:
+            log.warning("start.note", note=note)
+        self._note = "; ".join(notes)
         now_s = time.monotonic()
         self._deadline_s = now_s + self._config.start_timeout_s
         self._nfs.start(now_s, versions)

@@ -131,6 +131,11 @@ def test_in_the_foreground_until_it_is_told_to_stop(starter: Callable[..., Start
     assert one.nothing_runs()
 
 
+def test_clients_that_nobody_knows_are_told(starter: Callable[..., Starter]) -> None:
+    served = starter(clients="nowhere.invalid,127.0.0.1,*.x.org,@group,fd00::/8,localhost").up()
+    assert served.note == "no access for clients whose names do not resolve: nowhere.invalid"
+
+
 def test_a_second_up_is_refused_and_disturbs_nothing(starter: Callable[..., Starter]) -> None:
     one = starter()
     one.up()
