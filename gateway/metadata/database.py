@@ -77,6 +77,10 @@ class Database:
             self._idle.append(connection)
             return found
 
+    def snapshot(self) -> "Snapshot":
+        """A connection whose reads all see the database as it is at the first of them. Close it soon."""
+        return Snapshot(self._connect(), self.engine.dialect.name)
+
     def compiled(self, statement: ClauseElement) -> str:
         """Text of a statement for `fetch`, its parameters in the order in which it names them."""
         return str(statement.compile(dialect=self.engine.dialect))
@@ -98,6 +102,24 @@ class Database:
         while self._idle:
             self._idle.pop().close()
         self.engine.dispose()
+
+
+class Snapshot:
+    """One view of the database, for one thread at a time."""
+
+    def __init__(self, connection: Any, dialect: str) -> None:
+        self._connection = connection
+        connection.cursor().execute(
+            "BEGIN" if dialect == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        )
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        cursor = self._connection.cursor()
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def sqlite_url(path: Path) -> str:

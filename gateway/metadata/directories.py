@@ -7,7 +7,6 @@ that one it does not find is free without a look into SQL.
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -41,9 +40,10 @@ class Directory:
         self.dirty = 0  # entries with an LSN
         self.hot = True
         self.misses = 0  # reads of SQL for single names
-        # Entries by cookie, for readdir; None until it is wanted. Holds at least the changed entries, in a complete
-        # directory all, and besides some that are no longer in `names`, which readers skip.
-        self.order: list[Dirent] | None = None
+        # Entries by cookie, for readdir; None until it is wanted, but kept from the start where all names were made in
+        # memory. Holds at least the changed entries, in a complete directory all, and besides some that are no longer in
+        # `names`, which readers skip.
+        self.order: list[Dirent] | None = [] if complete else None
         self.stale = 0  # of these, about
 
     def set(self, entry: Dirent) -> None:
@@ -86,7 +86,8 @@ class Directory:
             self.stale = 0
         out: list[Dirent] = []
         names = self.names
-        for entry in islice(order, bisect_right(order, cookie, key=_cookie), None):
+        for index in range(bisect_right(order, cookie, key=_cookie), len(order)):
+            entry = order[index]
             if names.get(entry.name) is entry:
                 out.append(entry)
                 if len(out) == most:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select, text
 
-from gateway.metadata.database import Database
+from gateway.metadata.database import Database, Snapshot
 from gateway.metadata.extents import Extent
 from gateway.metadata.rows import InodeRow
 from gateway.metadata.tables import dirent, extent, inode, meta, pack
@@ -20,10 +20,16 @@ _BATCH_SIZES: Final = (1, 8, 64, 256)
 
 
 class ColdReads:
-    """Reads of one database. Safe for all threads; each call is a snapshot of its own."""
+    """Reads of one database. Safe for all threads; each call is a snapshot of its own.
+
+    At first, during recovery, all calls see one snapshot, and only one thread may call: a steward that outlived the
+    owner before may still be writing. `follow` ends that.
+    """
 
     def __init__(self, database: Database) -> None:
-        self._fetch = database.fetch
+        self._database = database
+        self._snapshot: Snapshot | None = database.snapshot()
+        self._fetch = self._snapshot.fetch
         compiled = database.compiled
         columns = [inode.c[name] for name in InodeRow.__struct_fields__]
         self._inodes = {
@@ -46,6 +52,14 @@ class ColdReads:
         )
         self._pack = compiled(select(pack.c.live_bytes).where(pack.c.id == bindparam("id")))
         self._meta = compiled(select(meta.c.key, meta.c.value))
+
+    def follow(self) -> None:
+        """From now on sees what the steward writes."""
+        snapshot = self._snapshot
+        if snapshot is not None:
+            self._fetch = self._database.fetch
+            self._snapshot = None
+            snapshot.close()
 
     def inode(self, ino: int) -> InodeRow | None:
         found = self._fetch(self._inodes[1], (ino,))

@@ -69,6 +69,7 @@ class Foundation:
         self.lock = self.view.lock
         self._inodes = int(facts["inodes"])
         self._bytes = int(facts["bytes"])
+        self._replayed = False  # a ROWS record
         self._next = epoch << EPOCH_SHIFT | 1
 
     # Rows

@@ -59,6 +59,7 @@ class FlushOperations(Foundation):
         # After a start from a journal that was trimmed to nothing, SQL is ahead of all the core has seen.
         if lsn > max(durable_lsn, self.view.overlay.forgotten):
             raise ValueError(f"checkpoint at LSN {lsn} is past the durable LSN {durable_lsn}")
+        self.view.reads.follow()
         more = True
         while more:
             with self.lock:

@@ -2,6 +2,7 @@
 
 from gateway.metadata import rows
 from gateway.metadata.attributes import DIRECTORY, REGULAR, ROOT_GENERATION, ROOT_INODE, Attributes
+from gateway.metadata.errors import MetadataError
 from gateway.metadata.extents import Extent
 from gateway.metadata.operations.base import Foundation, attributes_of
 from gateway.metadata.ports import AttributeFields
@@ -14,13 +15,22 @@ Flushed = tuple[int, int, list[Extent]]
 class RecoveryOperations(Foundation):
     """Callbacks of the core's replay, which reads the journal from its oldest needed record on.
 
-    SQL stands still meanwhile: the steward goes no further than the durable LSN that a running owner tells it. Records
-    up to SQL's checkpoint are in SQL; of these only the flushes are of interest, to the core, which replays the data.
+    SQL stands still meanwhile: all is read from the snapshot in which the checkpoint's LSN was found. Records up to that
+    are in SQL; of these only the flushes are of interest, to the core, which replays the data.
     """
 
     def apply_replayed(self, lsn: int, payload: bytes) -> list[Flushed]:
-        """One ROWS record, in the order of LSNs. Raises RowsError."""
+        """One ROWS record, in the order of LSNs.
+
+        Raises RowsError, and MetadataError when the journal goes on from a database that is lost: to begin anew would
+        bury the file system.
+        """
         ops = rows.decode(payload)
+        if not self._replayed and not self.view.overlay.forgotten and not _founds(ops):
+            raise MetadataError(
+                "the journal goes on from a metadata database that is not there: bring that back"
+            )
+        self._replayed = True
         if lsn > self.view.overlay.forgotten:
             for op in ops:
                 self._replay(op, lsn)
@@ -48,7 +58,11 @@ class RecoveryOperations(Foundation):
             return attributes_of(row), self.view.extents(ino).extents()
 
     def ensure_root(self, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Attributes:
-        """After the core has started: makes the root directory of a new file system. Returns it once durable."""
+        """Ends the recovery, after the core has started; makes the root directory of a new file system.
+
+        Returns it once durable.
+        """
+        self.view.reads.follow()
         lsn = 0
         with self.lock:
             row = self.view.inode(ROOT_INODE)
@@ -78,6 +92,12 @@ class RecoveryOperations(Foundation):
         if lsn:
             self.core.wait_durable(lsn)
         return attributes_of(row)
+
+
+def _founds(ops: list[rows.RowOp]) -> bool:
+    """Whether this is the first record of a file system, as `ensure_root` makes it."""
+    first = ops[0] if len(ops) == 1 else None
+    return isinstance(first, PutInode) and first.row.ino == ROOT_INODE and first.row.size == 0
 
 
 def _keep_data(row: InodeRow, before: InodeRow) -> None:

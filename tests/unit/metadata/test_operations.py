@@ -3,15 +3,17 @@
 import errno
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.metadata.attributes import LINK_MAX, SetAttributes
-from gateway.metadata.errors import FsError
+from gateway.metadata.database import Database, sqlite_url
+from gateway.metadata.errors import FsError, MetadataError
 from gateway.metadata.namespace import Namespace
 from tests.unit.metadata.fake_core import Busy, FakeCore
-from tests.unit.metadata.harness import FakeHarness
+from tests.unit.metadata.harness import FS_ID, FakeHarness
 
 OWNER = {"uid": 10, "gid": 20}
 LONG = b"x" * 256
@@ -362,3 +364,37 @@ def test_an_epoch_out_of_range_is_refused(harness: FakeHarness) -> None:
     for epoch in (0, 2**23):
         with pytest.raises(ValueError, match="epoch"):
             Namespace(harness.core, harness.database, harness.clock, epoch=epoch)
+
+
+def test_a_journal_without_its_database_is_refused(harness: FakeHarness, tmp_path: Path) -> None:
+    """Beginning anew would bury the file system."""
+    Tree(harness.fs)
+    harness.settle()
+    harness.core.trim(harness.fs.checkpoint_lsn - 3)
+    harness.database.close()
+    for path in tmp_path.glob("metadata.db*"):
+        path.unlink()
+    harness.database = Database(sqlite_url(tmp_path / "metadata.db"), FS_ID)
+    with pytest.raises(MetadataError, match="not there"):
+        harness.crash()
+
+
+def test_recovery_sees_one_state_of_sql_though_a_steward_goes_on(harness: FakeHarness) -> None:
+    """A steward that outlived the owner before may end its transaction in the middle of the replay."""
+    fs = harness.fs
+    for i in range(10):
+        fs.create(1, b"f%d" % i, **OWNER)
+        if i == 3:
+            harness.checkpoint()
+    core = FakeCore(harness.disk, 2)
+    recovered = Namespace(core, harness.database, harness.clock, epoch=2)
+    rows = harness.rows(0)
+    for lsn, payload in rows:
+        if lsn == rows[6][0]:
+            harness.checkpoint()
+        recovered.apply_replayed(lsn, payload)
+    recovered.ensure_root()
+    assert recovered.statfs().inodes == 11
+    assert recovered.readdir(1, 0, 100) == fs.readdir(1, 0, 100)
+    recovered.checkpointed(harness.steward.checkpoint_lsn)
+    assert recovered.readdir(1, 0, 100) == fs.readdir(1, 0, 100)
