@@ -222,14 +222,14 @@ fn flush_all_the_time(engine: &Arc<Engine>, stop: &AtomicBool) {
         };
         if let Some(mut batch) = engine.flush_take(&how).unwrap() {
             batch.write().unwrap();
-            if round % 5 == 0 {
+            if round.is_multiple_of(5) {
                 continue;
             }
             let journal = engine.journal().unwrap();
             let lsn = journal.append(1, b"rows", bytes::Bytes::new()).unwrap().lsn;
             batch.commit(lsn).unwrap();
         }
-        if round % 7 == 0 {
+        if round.is_multiple_of(7) {
             engine.cache_drop(true, true).unwrap();
             engine.trim(engine.journal().unwrap().durable_lsn()).unwrap();
         }
