@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+import structlog
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
 from azure.core.exceptions import (
@@ -21,6 +22,8 @@ from azure.storage.blob import BlobClient, BlobServiceClient, ContentSettings
 from gateway.errors import Reason, StartError
 from gateway.objects.container import ROOT_KEY, Root, RootChangedError
 from gateway.objects.credentials import AzureCredentials
+
+log = structlog.get_logger(__name__)
 
 # Tries of the SDK before it gives up: an operator waits for the answer, and whoever needs patience retries
 # around it.
@@ -70,14 +73,17 @@ class AzureRootStore:
 
     def create(self) -> None:
         with self._errors():
-            client = self._service.get_container_client(self._container)
             try:
-                if not client.exists():
-                    client.create_container()
+                self._service.get_container_client(self._container).create_container()
             except ResourceExistsError as error:
-                # Somebody else made it meanwhile, which is as good; one that is being deleted is not.
+                # It is there, which is as good; one that is being deleted is not.
                 if _code(error) == "ContainerBeingDeleted":
                     raise
+            except HttpResponseError as error:
+                # A signature for one container may not make any, and may do all that comes next.
+                if error.status_code not in (401, 403):
+                    raise
+                log.debug("container.not_created", store=self.url, code=_code(error))
 
     def read_root(self) -> Root | None:
         with self._errors():
@@ -137,6 +143,18 @@ class AzureRootStore:
                 f"the store {self.url} of account {self._account} refused the credential{what}",
                 "check the key, signature or role (Storage Blob Data Contributor), and this machine's clock",
                 Reason.STORE_REFUSED,
+            )
+        if code == "ContainerNotFound":
+            return StartError(
+                f"the container of the store {self.url} does not exist, and the credential may not make it",
+                f"make the container {self._container}, or give a credential that may",
+                Reason.STORE_REFUSED,
+            )
+        if code == "ContainerBeingDeleted":
+            return StartError(
+                f"the container of the store {self.url} is being deleted",
+                "try again in a minute, or choose another container",
+                Reason.STORE_UNREACHABLE,
             )
         if status is not None and status >= 500:
             return StartError(

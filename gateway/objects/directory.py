@@ -29,7 +29,8 @@ class DirectoryRootStore:
 
     def create(self) -> None:
         with self._errors():
-            self._root.parent.mkdir(parents=True, exist_ok=True)
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.parent.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._path.parent)
             sync_directory(self._path)
 

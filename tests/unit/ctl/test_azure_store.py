@@ -3,8 +3,10 @@
 import itertools
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from gateway.errors import Reason, StartError
 from gateway.objects import open_root_store
@@ -12,7 +14,7 @@ from gateway.objects.azure import AzureRootStore
 from gateway.objects.container import RootStore
 from gateway.objects.credentials import azure_credentials
 from gateway.objects.epoch import read_record, take_epoch
-from tests.support.azurite import Azurite
+from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.processes import free_port
 from tests.unit.ctl.contract import FRESH, RootStoreContract
 
@@ -58,6 +60,33 @@ def _refusal(env: dict[str, str]) -> StartError:
         take_epoch(store, FRESH, "t")
     store.close()
     return caught.value
+
+
+def _signed(azurite: Azurite, container: str) -> dict[str, str]:
+    """The environment for a signature that reads and writes blobs of one container, and nothing else."""
+    signature = generate_container_sas(
+        ACCOUNT,
+        container,
+        account_key=KEY,
+        permission=ContainerSasPermissions(read=True, write=True, create=True, list=True, delete=True),
+        expiry=datetime(2100, 1, 1, tzinfo=UTC),
+    )
+    text = f"BlobEndpoint={azurite.endpoint};SharedAccessSignature={signature}"
+    return {"AZURE_STORAGE_CONNECTION_STRING": text}
+
+
+def test_a_signature_for_one_container_is_enough(azurite: Azurite, container: str) -> None:
+    owner = open_root_store(f"az://{container}", azurite.environment)
+    owner.create()
+    owner.close()
+    store = open_root_store(f"az://{container}/team", _signed(azurite, container))
+    assert take_epoch(store, FRESH, "t") == 1
+    store.close()
+    absent = open_root_store(f"az://{container}-absent", _signed(azurite, f"{container}-absent"))
+    with pytest.raises(StartError, match=r"does not exist, and the credential may not make it") as caught:
+        take_epoch(absent, FRESH, "t")
+    absent.close()
+    assert caught.value.reason is Reason.STORE_REFUSED
 
 
 def test_a_wrong_key_is_told(azurite: Azurite) -> None:
