@@ -5,10 +5,10 @@ checkpoint got, because the journal is trimmed on its word. The owner only reads
 own, hence a snapshot of its own, taken no earlier than the statement began.
 """
 
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
@@ -23,7 +23,7 @@ HEAD: Final = "0001"
 
 READERS_MAX: Final = 8
 BUSY_TIMEOUT_S: Final = 30
-CACHE_KIB: Final = 8192
+CACHE_KIB: Final = 4096
 WRITES: Final = {"caudal_writes": True}
 """Option of connections that will write: they take the lock at once, since upgrading it later may fail."""
 
@@ -37,8 +37,10 @@ class Database:
         """Creates or upgrades it. Raises NewerFormatError, MetadataError (of another file system), SQLAlchemyError."""
         self.engine: Engine = _engine(url)
         self.fs_id = fs_id
-        self._idle: list[Any] = []
-        self._slots = threading.BoundedSemaphore(READERS_MAX)
+        # Connections that nobody uses; None where there is none yet. Whoever finds nothing waits for one.
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(READERS_MAX):
+            self._idle.put(None)
         self._closed = False
         try:
             with self.writer() as connection:
@@ -62,20 +64,20 @@ class Database:
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread."""
-        with self._slots:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
+        connection = self._idle.get()
+        try:
+            if connection is None:
                 connection = self._connect()
-            try:
-                cursor = connection.cursor()
-                cursor.execute(sql, parameters)
-                found: list[Row] = cursor.fetchall()
-            except BaseException:
+            cursor = connection.cursor()
+            cursor.execute(sql, parameters)
+            found: list[Row] = cursor.fetchall()
+        except BaseException:
+            self._idle.put(None)
+            if connection is not None:
                 connection.close()
-                raise
-            self._idle.append(connection)
-            return found
+            raise
+        self._idle.put(connection)
+        return found
 
     def snapshot(self) -> "Snapshot":
         """A connection whose reads all see the database as it is at the first of them. Close it soon."""
@@ -98,10 +100,16 @@ class Database:
         return connection
 
     def close(self) -> None:
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-        self.engine.dispose()
+        """Waits for reads under way; later ones raise MetadataError."""
+        if not self._closed:
+            self._closed = True
+            for _ in range(READERS_MAX):
+                connection = self._idle.get()
+                if connection is not None:
+                    connection.close()
+            for _ in range(READERS_MAX):
+                self._idle.put(None)
+            self.engine.dispose()
 
 
 class Snapshot:
