@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use crate::format::{ALIGN, RECORD_HEADER, RecordHeader, Salt, span};
 
-/// Parts of a payload up to this size are copied into the batch; larger ones are written from where they are.
-pub const INLINE_BYTES: usize = 4096;
+/// Heads up to this size are copied into the batch under its lock; larger ones are copied before.
+pub const INLINE_HEAD: usize = 4096;
+/// Bodies up to this size are copied into the batch; larger ones are written from where they are.
+pub const INLINE_BODY: usize = 512;
 
 const ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
 
@@ -88,7 +90,7 @@ impl Batch {
 
     /// Makes it empty; keeps its memory unless that is large.
     pub fn clear(&mut self) {
-        const KEEP: usize = 4 << 20;
+        const KEEP: usize = 8 << 20;
         self.copied.clear();
         self.copied.shrink_to(KEEP);
         self.shared.clear();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use caudal_base::failpoint;
 use parking_lot::Mutex;
 
-use crate::batch::{INLINE_BYTES, Payload, copy_from_parts};
+use crate::batch::{INLINE_BODY, INLINE_HEAD, Payload, copy_from_parts};
 use crate::committer::{self, Committer};
 use crate::disk::DiskFile;
 use crate::durable::{OnDurable, Slots, WaitSlot};
@@ -85,9 +85,9 @@ impl Journal {
     fn append_summed(&self, kind: u8, head: &[u8], body: Bytes, crc: u32) -> Result<Appended> {
         let len = (head.len() + body.len()) as u64;
         // Whatever is large is copied here, outside of the lock, or not at all.
-        let (copied, shared) = if head.len() > INLINE_BYTES {
+        let (copied, shared) = if head.len() > INLINE_HEAD {
             ([&[][..], &[]], [Bytes::copy_from_slice(head), body])
-        } else if body.len() > INLINE_BYTES {
+        } else if body.len() > INLINE_BODY {
             ([head, &[]], [body, Bytes::new()])
         } else {
             ([head, &body[..]], [Bytes::new(), Bytes::new()])
