@@ -242,9 +242,22 @@ static fsal_status_t commit2(struct fsal_obj_handle *handle, off_t offset, size_
 	return pyg_status(pyg_py_commit(x, key->inode, offset, length));
 }
 
+/* The server's own defaults answer the same, but log it as critical; clients ask for these as a matter of course. */
+static fsal_status_t op_fallocate(struct fsal_obj_handle *h, struct state_t *state, uint64_t offset, uint64_t length, bool allocate)
+{
+	return pyg_status(ERR_FSAL_NOTSUPP);
+}
+
+static fsal_status_t op_seek2(struct fsal_obj_handle *h, struct state_t *state, struct io_info *info)
+{
+	return pyg_status(ERR_FSAL_NOTSUPP);
+}
+
 void pyg_io_ops(struct fsal_obj_ops *ops)
 {
 	ops->read2 = read2;
 	ops->write2 = write2;
 	ops->commit2 = commit2;
+	ops->fallocate = op_fallocate;
+	ops->seek2 = op_seek2;
 }
