@@ -123,6 +123,7 @@ def _load() -> c.CDLL:
         function = getattr(library, name)
         function.argtypes, function.restype = [_POINTER, *arguments], _INT
     library.nfs_init_context.restype = _POINTER
+    library.nfs_get_fd.argtypes = [_POINTER]
     library.nfs_get_error.argtypes, library.nfs_get_error.restype = [_POINTER], c.c_char_p
     library.nfs_parse_url_dir.argtypes, library.nfs_parse_url_dir.restype = [_POINTER, _PATH], _POINTER
     library.nfs_destroy_url.argtypes = library.nfs_destroy_context.argtypes = [_POINTER]
@@ -179,7 +180,8 @@ class File:
         return _stat(raw)
 
     def close(self) -> None:
-        self._client.call("nfs_close", self._handle)
+        if not self._client.broken:
+            self._client.call("nfs_close", self._handle)
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +206,7 @@ class Nfs3:
     ) -> None:
         self._library = _load()
         self._timeout_s = timeout_s
+        self.broken = False
         self._context: int | None = self._library.nfs_init_context()
         options = f"version=3&nfsport={port}&mountport={mountd_port or port}"
         url = self._library.nfs_parse_url_dir(self._context, f"nfs://{host}{export}?{options}".encode())
@@ -228,6 +231,8 @@ class Nfs3:
         """
         if self._context is None:
             raise ValueError("the client is closed")
+        if self.broken:
+            raise ConnectionError(errno.ECONNRESET, f"{name}: the connection was lost before")
         deadline = time.monotonic() + self._timeout_s
         while True:
             answer: int = getattr(self._library, name)(self._context, *arguments)
@@ -235,6 +240,7 @@ class Nfs3:
                 break
             time.sleep(0.1)
         if answer < 0:
+            self.broken = b"nfs_service failed" in (self._library.nfs_get_error(self._context) or b"")
             raise OSError(-answer, f"{name}: {os.strerror(-answer)} ({self._error()})")
         return answer
 
@@ -242,9 +248,16 @@ class Nfs3:
         return (self._library.nfs_get_error(self._context) or b"").decode(errors="replace")
 
     def close(self) -> None:
-        if self._context is not None:
+        if self._context is None:
+            return
+        if self.broken:
+            # libnfs 4.0 calls back into stack frames that are gone when such a context is destroyed; it leaks instead.
+            descriptor = self._library.nfs_get_fd(self._context)
+            if descriptor >= 0:
+                os.close(descriptor)
+        else:
             self._library.nfs_destroy_context(self._context)
-            self._context = None
+        self._context = None
 
     def __enter__(self) -> Self:
         return self
