@@ -14,6 +14,7 @@ number of changed rows however often they change.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.metadata.cache import InodeCache
@@ -42,6 +43,7 @@ class Overlay:
         self._lsns: dict[int, int] = {}
         self._splices: dict[int, list[tuple[int, Splice]]] = {}
         self._packs: set[int] = set()
+        self._used: dict[int, int] = {}  # bytes that the splices here take of each pack
         self._log: deque[_Key] = deque()
 
     def put_inode(self, row: InodeRow, lsn: int) -> None:
@@ -58,7 +60,7 @@ class Overlay:
         self._lsns[ino] = lsn
         self.inodes[ino] = GONE
         self._cache.discard(ino)
-        self._splices.pop(ino, None)
+        self._unuse(self._splices.pop(ino, ()))
         self._directories.discard(ino)
 
     def put_dirent(self, directory: int, name: bytes, cookie: int, ino: int, kind: int, lsn: int) -> None:
@@ -75,6 +77,18 @@ class Overlay:
             self._splices[op.ino] = splices = []
             self._log.append((lsn, op.ino, _SPLICES))
         splices.append((lsn, op))
+        if op.pack:
+            self._used[op.pack] = self._used.get(op.pack, 0) + op.length
+
+    def _unuse(self, splices: Iterable[tuple[int, Splice]]) -> None:
+        used = self._used
+        for _, op in splices:
+            if op.pack:
+                left = used[op.pack] - op.length
+                if left:
+                    used[op.pack] = left
+                else:
+                    del used[op.pack]
 
     def splices(self, ino: int) -> list[Splice]:
         """Splices above `forgotten`, in order. Applying them to SQL's extents twice changes nothing."""
@@ -92,7 +106,7 @@ class Overlay:
 
     def pack_bytes(self, pack: int) -> int | None:
         """Bytes of a pack that splices above `forgotten` put to use; None: nothing above it names the pack."""
-        used = sum(op.length for splices in self._splices.values() for _, op in splices if op.pack == pack)
+        used = self._used.get(pack, 0)
         return used if used or pack in self._packs else None
 
     def forget(self, lsn: int, most: int) -> bool:
@@ -131,6 +145,7 @@ class Overlay:
         if splices is None:
             return
         left = [item for item in splices if item[0] > lsn]
+        self._unuse(item for item in splices if item[0] <= lsn)
         if left:
             self._splices[ino] = left
             self._log.append((left[-1][0], ino, _SPLICES))

@@ -112,38 +112,48 @@ class CreateOperations(LookupOperations):
         with self.lock:
             parent = self.open_directory(directory)
             found = view.dirent(directory, name)
-            if found is not None:
-                if guarded:
-                    raise FsError(errno.EEXIST)
-                return self.getattr(found.ino), False
-            if kind == DIRECTORY and parent.nlink >= LINK_MAX:
-                raise FsError(errno.EMLINK)
-            now_ns = self.clock.now_ns()
-            ino = self.number()
-            row = self._new_row(ino, kind, parent, attributes, uid, gid, now_ns)
-            row.rdev_major, row.rdev_minor = rdev
-            if target is not None:
-                row.target = target
-                row.size = len(target)
-            new_parent = copy(parent)
-            new_parent.size += 1
-            new_parent.nlink += kind == DIRECTORY
-            new_parent.mtime_ns = new_parent.ctime_ns = now_ns
-            new_parent.change = 0
-            ops = (
-                PutInode(row, False),
-                PutDirent(directory, name, self.number(), ino, kind),
-                PutInode(new_parent, False),
-            )
-            lsn = self.commit(ops, inodes=1)
-            if kind == DIRECTORY:
-                view.directories.open(ino, empty=True)
-        self.core.wait_durable(lsn)
-        return attributes_of(row), True
+            made = found is None
+            if found is None:
+                row = self._new_row(self.number(), kind, parent, attributes, uid, gid)
+                row.rdev_major, row.rdev_minor = rdev
+                if target is not None:
+                    row.target = target
+                    row.size = len(target)
+                lsn = self._add(parent, name, row)
+                result = attributes_of(row)
+            elif guarded:
+                raise FsError(errno.EEXIST)
+            else:
+                lsn, result = found.lsn, self.getattr(found.ino)
+        # What another request, or this one's first try, made a moment ago is not promised before it is durable either.
+        if made or lsn > self.core.durable_lsn:
+            self.core.wait_durable(lsn)
+        return result, made
+
+    def _add(self, parent: InodeRow, name: bytes, row: InodeRow) -> int:
+        """Commits a new inode and its entry; returns the LSN."""
+        is_directory = row.kind == DIRECTORY
+        if is_directory and parent.nlink >= LINK_MAX:
+            raise FsError(errno.EMLINK)
+        new_parent = copy(parent)
+        new_parent.size += 1
+        new_parent.nlink += is_directory
+        new_parent.mtime_ns = new_parent.ctime_ns = row.ctime_ns
+        new_parent.change = 0
+        ops = (
+            PutInode(row, False),
+            PutDirent(parent.ino, name, self.number(), row.ino, row.kind),
+            PutInode(new_parent, False),
+        )
+        lsn = self.commit(ops, inodes=1)
+        if is_directory:
+            self.view.directories.open(row.ino, empty=True)
+        return lsn
 
     def _new_row(
-        self, ino: int, kind: int, parent: InodeRow, attributes: Changes, uid: int, gid: int, now_ns: int
+        self, ino: int, kind: int, parent: InodeRow, attributes: Changes, uid: int, gid: int
     ) -> InodeRow:
+        now_ns = self.clock.now_ns()
         mode = attributes.mode
         if mode is None:
             mode = 0o700 if kind == DIRECTORY else 0o777 if kind == SYMLINK else 0o600

@@ -8,30 +8,40 @@ from typing import Final
 from gateway.metadata import rows
 from gateway.metadata.operations.base import Foundation
 from gateway.metadata.ports import FlushBatch, FlushedInode
-from gateway.metadata.rows import DropPack, FlushInode, InodeRow, PutInode, PutPack, Splice
+from gateway.metadata.rows import DropInode, DropPack, FlushInode, InodeRow, PutInode, PutPack, Splice
 
 FORGET_STEP: Final = 500
 """Rows that leave the overlay while the lock is held once: well below a millisecond."""
+
+FLUSH_STEP: Final = 200
+"""Files of a flush in one transaction: about a millisecond."""
 
 
 class FlushOperations(Foundation):
     """Called by the flush, by the control socket for the steward, and by the collector. None waits for the journal."""
 
     def flush_commit(self, batch: FlushBatch) -> int:
-        """The transaction that names a batch's packs, applied in rows, then in the core. Returns its LSN.
+        """Names a batch's packs in rows, then in the core. Returns the LSN of the last transaction.
 
-        Nothing need wait for it: until it is durable the journal keeps what it covers, and a crash before that flushes
-        again. Inodes deleted meanwhile are left out; a pack that nothing names counts as dead from the start. What is
-        raised comes before any change: abort the batch then.
+        A batch of many files takes several transactions, each right by itself, so that the lock is never held for long.
+        Nothing need wait for them: until one is durable the journal keeps what it covers, and a crash before that
+        flushes again. Inodes deleted meanwhile are left out; a pack that nothing names counts as dead from the start.
+        Raises what the core raises: abort the batch then; what it did already holds, and is flushed again.
         """
-        with self.lock:
-            ops: list[rows.RowOp] = [PutPack(pack[0], pack[1]) for pack in batch.packs]
-            for item in batch.inodes:
-                row = self.view.inode(item.inode)
-                if row is not None:
-                    ops += self._flushed(row, item)
-            lsn = self.commit_unreserved(ops)
-            batch.commit(lsn)
+        ops: list[rows.RowOp] = [PutPack(pack[0], pack[1]) for pack in batch.packs]
+        inodes = batch.inodes
+        lsn = 0
+        for begin in range(0, len(inodes) or 1, FLUSH_STEP):
+            with self.lock:
+                for item in inodes[begin : begin + FLUSH_STEP]:
+                    row = self.view.inode(item.inode)
+                    if row is not None:
+                        ops += self._flushed(row, item)
+                lsn = self.commit_unreserved(ops)
+            ops = []
+            time.sleep(0)  # lets those in who wait for the lock
+        # The files are live until this: nobody reads their rows before.
+        batch.commit(lsn)
         return lsn
 
     def _flushed(self, row: InodeRow, item: FlushedInode) -> list[rows.RowOp]:
@@ -91,8 +101,11 @@ class FlushOperations(Foundation):
             return self.commit_unreserved([DropPack(pack) for pack in ids])
 
     def repair(self, ops: Sequence[rows.RowOp]) -> int:
-        """A transaction of fsck's making, durable when it returns its LSN. Raises as every change does."""
+        """A transaction of fsck's making, which adds no inodes; durable when it returns its LSN. Raises as all changes do."""
         with self.lock:
-            lsn = self.commit(ops)
+            dropped = {
+                op.ino for op in ops if isinstance(op, DropInode) and self.view.inode(op.ino) is not None
+            }
+            lsn = self.commit(ops, inodes=-len(dropped))
         self.core.wait_durable(lsn)
         return lsn

@@ -12,6 +12,7 @@ from gateway.metadata.attributes import LINK_MAX, SetAttributes
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.errors import FsError, MetadataError
 from gateway.metadata.namespace import Namespace
+from gateway.metadata.rows import DropInode
 from tests.unit.metadata.fake_core import Busy, FakeCore
 from tests.unit.metadata.harness import FS_ID, FakeHarness
 
@@ -398,3 +399,50 @@ def test_recovery_sees_one_state_of_sql_though_a_steward_goes_on(harness: FakeHa
     assert recovered.readdir(1, 0, 100) == fs.readdir(1, 0, 100)
     recovered.checkpointed(harness.steward.checkpoint_lsn)
     assert recovered.readdir(1, 0, 100) == fs.readdir(1, 0, 100)
+
+
+def test_a_large_flush_is_several_transactions(harness: FakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.metadata.operations import flush
+
+    monkeypatch.setattr(flush, "FLUSH_STEP", 3)
+    fs = harness.fs
+    inos = [fs.create(1, b"f%d" % i, **OWNER)[0].inode for i in range(8)]
+    for ino in inos:
+        harness.write(ino, 0, b"%d" % ino)
+    batch = harness.flush()
+    fs.unlink(1, b"f7")
+    before = len(harness.rows(0))
+    lsn = fs.flush_commit(batch)
+    harness.core.wait_durable(lsn)
+    assert len(harness.rows(0)) == before + 3
+    assert harness.core.flush_take() is None
+    # A crash that keeps the first of them only flushes the others again.
+    del harness.disk.journal[-2:]
+    harness.disk.durable_lsn = harness.disk.journal[-1][0]
+    harness.crash()
+    assert sorted(item.inode for item in harness.flush().inodes) == inos[3:7]
+    assert [harness.read(ino) for ino in inos[:7]] == [b"%d" % ino for ino in inos[:7]]
+
+
+def test_what_was_made_a_moment_ago_is_promised_only_when_it_is_durable(harness: FakeHarness) -> None:
+    """As for the second try of a client whose first try is still waiting for the disk."""
+    fs = harness.fs
+    wait, waited = harness.core.wait_durable, list[int]()
+    harness.core.wait_durable = waited.append
+    made = fs.create(1, b"f", **OWNER)[0]
+    assert fs.create(1, b"f", **OWNER) == (made, False)
+    assert waited == [made.change, made.change]
+    wait(made.change)
+    fs.create(1, b"f", **OWNER)
+    assert len(waited) == 2
+
+
+def test_repairs_are_transactions_like_others(harness: FakeHarness) -> None:
+    fs = harness.fs
+    tree = Tree(fs)
+    inodes = fs.statfs().inodes
+    fs.repair([DropInode(tree.orphan), DropInode(999)])
+    assert fs.statfs().inodes == inodes - 1
+    harness.settle()
+    harness.crash()
+    assert harness.fs.statfs().inodes == inodes - 1

@@ -108,7 +108,7 @@ def test_what_stays_is_listed_once_whatever_changes_meanwhile(
         monkeypatch.setattr(view_module, "LOAD_NAMES_MAX", 0)
         monkeypatch.setattr(lookup_module, "LOAD_NAMES_MAX", 0)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(STEPS)
     def check(steps: list[tuple[str, int]]) -> None:
         for entry in harness.fs.readdir(1, 0, 1000):
