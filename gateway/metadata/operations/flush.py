@@ -101,7 +101,7 @@ class FlushOperations(Foundation):
             return self.commit_unreserved([DropPack(pack) for pack in ids])
 
     def repair(self, ops: Sequence[rows.RowOp]) -> int:
-        """A transaction of fsck's making, which adds no inodes; durable when it returns its LSN. Raises as all changes do."""
+        """A transaction of fsck's making, which adds no inodes. Durable when it returns its LSN."""
         with self.lock:
             dropped = {
                 op.ino for op in ops if isinstance(op, DropInode) and self.view.inode(op.ino) is not None
