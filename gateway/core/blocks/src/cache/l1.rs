@@ -15,10 +15,10 @@ use crate::error::{BlockError, Result};
 const ENTRY_BYTES: usize = 160;
 /// A smaller shard would hold too few blocks to choose well among them.
 const SHARD_BYTES: u64 = 32 << 20;
-const MAX_SHARDS: u64 = 16;
+const MAX_SHARDS: u64 = 64;
 /// Share of what was seen once: read-ahead must not push itself out before it is read.
 const NEW_SHARE: f64 = 0.33;
-const COUNTERS: usize = 16;
+const COUNTERS: usize = 32;
 
 /// Mixes a key in a few instructions. Keys come from our own numbering, so nobody can aim at collisions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,7 +122,7 @@ impl L1 {
     /// A read's look-up, counted.
     #[inline]
     pub fn get(&self, key: BlockKey) -> Option<Bytes> {
-        let counter = &self.counters[key.block as usize % COUNTERS];
+        let counter = &self.counters[(key.block as usize ^ key.pack as usize) % COUNTERS];
         if let Some(entry) = self.cache.get(&key) {
             counter.hits.fetch_add(1, Relaxed);
             Some(entry.value().clone())

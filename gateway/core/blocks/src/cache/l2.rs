@@ -1,170 +1,56 @@
 //! Blocks in a directory, which survive restarts.
 //!
-//! The directory belongs to one file system: pack ids of another one may be the same and mean other bytes. A marker file
-//! says whose it is; what belongs to somebody else is thrown away. Every payload is kept with a checksum over its key and is
-//! checked when it is read. A device that fails or is full costs hits, never reads: it is left alone for a while after
-//! repeated errors.
+//! A block that is offered waits in memory, where it can be read, until a task of this tier has written it. A device that
+//! fails or is full costs hits, never reads: it is left alone for a while after repeated errors.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use foyer::{
-    BlockEngineConfig, Code, DeviceBuilder, Error, ErrorKind, FsDeviceBuilder, HybridCache,
-    HybridCacheBuilder, HybridCachePolicy, Load, PsyncIoEngineConfig, RecoverMode, Spawner,
-};
+use foyer::Load;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
+use super::disk::{self, BATCH_BYTES, Disk, Stored, cache_error};
+use super::pending::Pending;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
-use crate::pack::format::{PAYLOAD, block_crc};
 
-/// First line of the marker file; a later form of the directory gets another one.
-const MARKER_FORM: &str = "caudal-l2 1";
-const MARKER: &str = "owner";
-const DATA: &str = "data";
-/// A smaller L2 is made this large: it could not hold enough regions to work with.
-const MIN_BYTES: u64 = 16 << 20;
-/// The directory is divided into about so many regions, each a file; a region is what is evicted at once.
-const REGIONS: u64 = 512;
-const MIN_REGION_BYTES: u64 = 1 << 20;
-const MAX_REGION_BYTES: u64 = 1 << 30;
 /// Reads that fail one after the other before the device is left alone, and for how long.
 const FAILURES: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(30);
-
-/// A payload as it lies on the disk.
-#[derive(Clone, Debug)]
-struct Stored {
-    key: BlockKey,
-    payload: Bytes,
-}
-
-impl Code for BlockKey {
-    fn encode(&self, writer: &mut impl Write) -> foyer::Result<()> {
-        self.pack.encode(writer)?;
-        self.block.encode(writer)
-    }
-
-    fn decode(reader: &mut impl Read) -> foyer::Result<Self> {
-        Ok(Self {
-            pack: u64::decode(reader)?,
-            block: u32::decode(reader)?,
-        })
-    }
-
-    fn estimated_size(&self) -> usize {
-        12
-    }
-}
-
-impl Code for Stored {
-    fn encode(&self, writer: &mut impl Write) -> foyer::Result<()> {
-        self.key.encode(writer)?;
-        (self.payload.len() as u32).encode(writer)?;
-        block_crc(self.key.pack, self.key.block, &self.payload).encode(writer)?;
-        writer.write_all(&self.payload).map_err(Error::io_error)
-    }
-
-    fn decode(reader: &mut impl Read) -> foyer::Result<Self> {
-        let key = BlockKey::decode(reader)?;
-        let (len, crc) = (u32::decode(reader)?, u32::decode(reader)?);
-        let bad = |what: &str| Error::new(ErrorKind::ChecksumMismatch, what);
-        if u64::from(len) > PAYLOAD {
-            return Err(bad("a cached block has an impossible length"));
-        }
-        let mut payload = Vec::with_capacity(len as usize);
-        reader
-            .take(u64::from(len))
-            .read_to_end(&mut payload)
-            .map_err(Error::io_error)?;
-        if payload.len() != len as usize || block_crc(key.pack, key.block, &payload) != crc {
-            return Err(bad("a cached block does not fit its checksum"));
-        }
-        Ok(Self {
-            key,
-            payload: payload.into(),
-        })
-    }
-
-    fn estimated_size(&self) -> usize {
-        20 + self.payload.len()
-    }
-}
+/// What waits to be written is given up when closing or emptying takes longer.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 pub struct L2 {
-    cache: HybridCache<BlockKey, Stored>,
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    disk: Disk,
+    pending: Pending,
+    /// Held while a batch is written: emptying goes between batches.
+    writing: tokio::sync::Mutex<()>,
+    health: Health,
     capacity_bytes: u64,
     hits: AtomicU64,
     misses: AtomicU64,
+}
+
+/// Whether the device answers.
+#[derive(Default)]
+struct Health {
     errors: AtomicU64,
     failures: AtomicU32,
     paused_until: Mutex<Option<Instant>>,
 }
 
-impl L2 {
-    /// Opens the directory and reads its index back. `queue_bytes` bounds what waits to be written; more is not cached.
-    pub async fn open(
-        rt: &Handle,
-        dir: &Path,
-        bytes: u64,
-        queue_bytes: u64,
-        fs_id: [u8; 16],
-    ) -> Result<Self> {
-        let capacity_bytes = bytes.max(MIN_BYTES);
-        let region_bytes = region_bytes(capacity_bytes);
-        let data = claim(dir, fs_id, region_bytes)
-            .map_err(|error| BlockError::Cache(format!("{}: {error}", dir.display())))?;
-        let build = build(
-            data,
-            capacity_bytes,
-            region_bytes,
-            queue_bytes,
-            Spawner::from(rt.clone()),
-        );
-        // In a task of its own: what breaks in there must not take the process along.
-        let cache = rt
-            .spawn(build)
-            .await
-            .map_err(|error| BlockError::Cache(error.to_string()))??;
-        Ok(Self {
-            cache,
-            capacity_bytes,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            paused_until: Mutex::new(None),
-        })
-    }
-
-    /// Reads a block. A failing device is a miss.
-    pub async fn get(&self, key: BlockKey) -> Option<Bytes> {
-        let found = if self.is_paused() {
-            None
-        } else {
-            self.load(key).await
-        };
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Relaxed);
-        found
-    }
-
-    async fn load(&self, key: BlockKey) -> Option<Bytes> {
-        let loaded = self.cache.storage().load(&key).await;
-        self.judge(loaded.is_ok());
-        match loaded {
-            Ok(Load::Entry { value, .. }) if value.key == key => Some(value.payload),
-            Ok(Load::Piece { piece, .. }) if piece.value().key == key => Some(piece.value().payload.clone()),
-            _ => None,
-        }
-    }
-
-    /// Takes note of whether the device answered, and leaves it alone when it failed too often.
+impl Health {
+    /// Takes note of an answer, and leaves the device alone when it failed too often.
     fn judge(&self, answered: bool) {
         if answered {
             self.failures.store(0, Relaxed);
@@ -184,179 +70,167 @@ impl L2 {
         }
         until.is_some()
     }
+}
+
+impl Shared {
+    async fn load(&self, key: BlockKey) -> Option<Bytes> {
+        if let Some(payload) = self.pending.get(key) {
+            return Some(payload);
+        }
+        if self.health.is_paused() {
+            return None;
+        }
+        let loaded = self.disk.storage().load(&key).await;
+        self.health.judge(loaded.is_ok());
+        match loaded {
+            Ok(Load::Entry { value, .. }) if value.key == key => Some(value.payload),
+            Ok(Load::Piece { piece, .. }) if piece.value().key == key => Some(piece.value().payload.clone()),
+            _ => None,
+        }
+    }
+
+    /// Writes what waits, batch by batch, until the queue is closed and empty. The next batch waits for the one before: the
+    /// disk's own buffer drops what does not fit.
+    async fn write(self: Arc<Self>) {
+        while let Some(batch) = self.pending.take(BATCH_BYTES).await {
+            let writing = self.writing.lock().await;
+            let keys: Vec<BlockKey> = batch.iter().map(|(key, _)| *key).collect();
+            for (key, payload) in batch {
+                // Emptied since it was taken: not wanted any more.
+                if self.pending.contains(key) {
+                    drop(self.disk.storage_writer(key).insert(Stored { key, payload }));
+                }
+            }
+            self.disk.storage().wait().await;
+            self.pending.done(keys.into_iter());
+            drop(writing);
+        }
+    }
+}
+
+impl L2 {
+    /// Opens the directory and reads its index back. At most `queue_bytes` wait to be written; more is not cached.
+    pub async fn open(
+        rt: &Handle,
+        dir: &Path,
+        bytes: u64,
+        queue_bytes: u64,
+        fs_id: [u8; 16],
+    ) -> Result<Self> {
+        let capacity_bytes = disk::capacity_bytes(bytes);
+        let shared = Arc::new(Shared {
+            disk: disk::open(rt, dir, capacity_bytes, fs_id).await?,
+            pending: Pending::new(queue_bytes),
+            writing: tokio::sync::Mutex::default(),
+            health: Health::default(),
+            capacity_bytes,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        });
+        let writer = rt.spawn(shared.clone().write());
+        Ok(Self {
+            shared,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Reads a block. A failing device is a miss.
+    pub async fn get(&self, key: BlockKey) -> Option<Bytes> {
+        let found = self.shared.load(key).await;
+        let counter = if found.is_some() {
+            &self.shared.hits
+        } else {
+            &self.shared.misses
+        };
+        counter.fetch_add(1, Relaxed);
+        found
+    }
 
     /// Whether the block is there, or on its way there.
     pub fn contains(&self, key: BlockKey) -> bool {
-        self.cache.storage().may_contains(&key)
+        self.shared.pending.contains(key) || self.shared.disk.storage().may_contains(&key)
     }
 
-    /// Offers a block; it is written in the background, or dropped where the device does not keep up.
+    /// Offers a block. It is written in the background, or not where too much waits already.
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
-        if !self.is_paused() {
-            drop(self.cache.storage_writer(key).insert(Stored { key, payload }));
+        if !self.shared.health.is_paused() {
+            self.shared.pending.push(key, payload);
         }
     }
 
     pub async fn clear(&self) -> Result<()> {
-        self.cache.storage().destroy().await.map_err(cache_error)
+        let shared = &self.shared;
+        shared.pending.clear();
+        let emptied = tokio::time::timeout(PATIENCE, async {
+            let _writing = shared.writing.lock().await;
+            shared.disk.storage().destroy().await.map_err(cache_error)
+        });
+        emptied
+            .await
+            .unwrap_or_else(|_| Err(BlockError::Cache("the device does not answer".to_owned())))
     }
 
-    /// Waits until what was offered is written.
+    /// Waits until what was offered is written, as long as that may take.
     pub async fn close(&self) -> Result<()> {
-        self.cache.close().await.map_err(cache_error)
+        self.shared.pending.close();
+        let writer = self.writer.lock().take();
+        let closed = tokio::time::timeout(PATIENCE, async {
+            if let Some(writer) = writer {
+                writer
+                    .await
+                    .map_err(|error| BlockError::Cache(error.to_string()))?;
+            }
+            self.shared.disk.close().await.map_err(cache_error)
+        });
+        closed.await.unwrap_or_else(|_| {
+            Err(BlockError::Cache(
+                "not all blocks were written in time".to_owned(),
+            ))
+        })
     }
 
     pub fn stats(&self) -> TierStats {
-        let written = self.cache.statistics().disk_write_bytes() as u64;
+        let shared = &self.shared;
+        let written = shared.disk.statistics().disk_write_bytes() as u64;
         TierStats {
-            hits: self.hits.load(Relaxed),
-            misses: self.misses.load(Relaxed),
-            bytes: written.min(self.capacity_bytes),
-            capacity_bytes: self.capacity_bytes,
-            errors: self.errors.load(Relaxed),
-            off: self
+            hits: shared.hits.load(Relaxed),
+            misses: shared.misses.load(Relaxed),
+            bytes: written.min(shared.capacity_bytes),
+            capacity_bytes: shared.capacity_bytes,
+            errors: shared.health.errors.load(Relaxed),
+            off: shared
+                .health
                 .is_paused()
                 .then(|| "the device failed and is tried again soon".to_owned()),
         }
     }
 }
 
-fn cache_error(error: Error) -> BlockError {
-    BlockError::Cache(error.to_string())
-}
-
-/// Size of a region: a power of two, so that a slightly changed capacity keeps what is cached.
-fn region_bytes(capacity_bytes: u64) -> u64 {
-    let many = (capacity_bytes / REGIONS).next_power_of_two();
-    let few = 1 << (capacity_bytes / 16).ilog2();
-    many.max(16 << 20)
-        .min(few)
-        .max(many)
-        .clamp(MIN_REGION_BYTES, MAX_REGION_BYTES)
-}
-
-/// Makes the directory ours; what it held for another file system, or in another form, is removed first.
-fn claim(dir: &Path, fs_id: [u8; 16], region_bytes: u64) -> io::Result<PathBuf> {
-    let fs_id: String = fs_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let marker = format!("{MARKER_FORM}\n{fs_id}\n{region_bytes}\n");
-    let (path, data) = (dir.join(MARKER), dir.join(DATA));
-    fs::create_dir_all(dir)?;
-    let ours = match fs::read(&path) {
-        Ok(found) => found == marker.as_bytes(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
-    };
-    if !ours {
-        match fs::remove_dir_all(&data) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // The marker is written only when nothing of another owner is left; a crash in between empties it again.
-            _ => fs::write(&path, marker)?,
-        }
+impl Drop for L2 {
+    fn drop(&mut self) {
+        // The writer holds the directory; it writes what waits and ends.
+        self.shared.pending.close();
     }
-    fs::create_dir_all(&data)?;
-    Ok(data)
-}
-
-async fn build(
-    data: PathBuf,
-    capacity_bytes: u64,
-    region_bytes: u64,
-    queue_bytes: u64,
-    spawner: Spawner,
-) -> Result<HybridCache<BlockKey, Stored>> {
-    let device = FsDeviceBuilder::new(data)
-        .with_capacity(capacity_bytes as usize)
-        .build()
-        .map_err(cache_error)?;
-    let engine = BlockEngineConfig::new(device)
-        .with_block_size(region_bytes as usize)
-        .with_buffer_pool_size(queue_bytes as usize)
-        .with_submit_queue_size_threshold(queue_bytes as usize * 2);
-    // Memory is L1's; this cache gets none worth mentioning and is used for its disk only.
-    HybridCacheBuilder::new()
-        .with_name("l2")
-        .with_policy(HybridCachePolicy::WriteOnInsertion)
-        .with_flush_on_close(false)
-        .memory(1)
-        .with_shards(1)
-        .with_weighter(|_: &BlockKey, stored: &Stored| stored.payload.len())
-        .storage()
-        .with_io_engine_config(PsyncIoEngineConfig::new())
-        .with_engine_config(engine)
-        .with_recover_mode(RecoverMode::Quiet)
-        .with_spawner(spawner)
-        .build()
-        .await
-        .map_err(cache_error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn encoded() -> Vec<u8> {
-        let stored = Stored {
-            key: BlockKey { pack: 7, block: 3 },
-            payload: Bytes::from(vec![9; 1000]),
-        };
-        let mut raw = Vec::new();
-        stored.encode(&mut raw).unwrap();
-        assert_eq!(raw.len(), stored.estimated_size());
-        raw
-    }
-
-    #[test]
-    fn what_is_stored_is_read_back() {
-        let back = Stored::decode(&mut &encoded()[..]).unwrap();
-        assert_eq!(
-            (back.key, &back.payload[..]),
-            (BlockKey { pack: 7, block: 3 }, &[9; 1000][..])
-        );
-    }
-
-    #[test]
-    fn nothing_damaged_is_accepted() {
-        let raw = encoded();
-        for at in 0..raw.len() {
-            let mut damaged = raw.clone();
-            damaged[at] ^= 0x10;
-            assert!(Stored::decode(&mut &damaged[..]).is_err(), "byte {at}");
-            assert!(Stored::decode(&mut &raw[..at]).is_err(), "cut to {at}");
-        }
-    }
-
-    #[test]
-    fn regions_are_neither_too_many_nor_too_few() {
-        for capacity in [MIN_BYTES, 64 << 20, 1 << 30, 100 << 30, 2 << 40] {
-            let regions = capacity / region_bytes(capacity);
-            assert!((16..=2048).contains(&regions), "{capacity}: {regions}");
-        }
-    }
-
-    #[test]
-    fn the_directory_of_another_file_system_is_emptied() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = claim(dir.path(), [1; 16], 1 << 20).unwrap();
-        fs::write(data.join("region"), b"x").unwrap();
-        claim(dir.path(), [1; 16], 1 << 20).unwrap();
-        assert!(data.join("region").exists());
-        claim(dir.path(), [2; 16], 1 << 20).unwrap();
-        assert!(!data.join("region").exists());
-    }
-
     #[test]
     fn a_failing_device_is_left_alone() {
-        let rt = tokio::runtime::Runtime::new().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let l2 = rt
-            .block_on(L2::open(rt.handle(), dir.path(), MIN_BYTES, 4 << 20, [1; 16]))
-            .unwrap();
+        let health = Health::default();
         for _ in 1..FAILURES {
-            l2.judge(false);
+            health.judge(false);
         }
-        assert!(!l2.is_paused());
-        l2.judge(false);
-        assert!(l2.is_paused() && l2.stats().off.is_some());
-        rt.block_on(l2.close()).unwrap();
+        health.judge(true);
+        for _ in 1..FAILURES {
+            health.judge(false);
+        }
+        assert!(!health.is_paused());
+        health.judge(false);
+        assert!(health.is_paused());
+        *health.paused_until.lock() = Some(Instant::now());
+        assert!(!health.is_paused());
     }
 }

@@ -1,8 +1,10 @@
 //! The two tiers of the block cache. Both hold verified payloads. Blocks are immutable, so nothing is ever invalidated: a
 //! tier may lose any block at any time, and must never give out another one.
 
+mod disk;
 mod l1;
 mod l2;
+mod pending;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,8 +38,8 @@ pub struct TierStats {
 }
 
 /// Bounds of what may wait to be written to L2; blocks beyond it are not admitted.
-const MIN_L2_QUEUE: u64 = 8 << 20;
-const MAX_L2_QUEUE: u64 = 64 << 20;
+const MIN_L2_QUEUE: u64 = 16 << 20;
+const MAX_L2_QUEUE: u64 = 512 << 20;
 
 pub struct Cache {
     l1: L1,
@@ -49,7 +51,7 @@ pub struct Cache {
 impl Cache {
     /// Opens both tiers. An L2 that can not be opened is left out: it costs hits, not service.
     pub async fn open(rt: &Handle, fs_id: [u8; 16], l1_bytes: u64, l2: Option<(&Path, u64)>) -> Self {
-        let queue_bytes = (l1_bytes / 8).clamp(MIN_L2_QUEUE, MAX_L2_QUEUE);
+        let queue_bytes = (l1_bytes / 4).clamp(MIN_L2_QUEUE, MAX_L2_QUEUE);
         let opened = match l2 {
             None | Some((_, 0)) => Err("not set up".to_owned()),
             Some((dir, bytes)) => L2::open(rt, dir, bytes, queue_bytes, fs_id)

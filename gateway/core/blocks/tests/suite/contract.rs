@@ -221,12 +221,28 @@ fn azure() {
     );
     rt.block_on(whole(&Retrying::new(faulty, eager())));
     rt.block_on(missing_container(&options));
+    rt.block_on(wrong_key(&url, &options));
 }
 
 async fn missing_container(options: &HashMap<String, String>) {
     let store = open_store("az://there-is-no-such-container", options).unwrap();
     let put = store.put("a", &[Bytes::from_static(b"a")]).await;
     assert!(matches!(put, Err(StoreError::NotFound(_))), "{put:?}");
+}
+
+async fn wrong_key(url: &str, options: &HashMap<String, String>) {
+    let mut options = options.clone();
+    options.insert(
+        "azure_storage_account_key".to_owned(),
+        "bm90IHRoZSBrZXk=".to_owned(),
+    );
+    let store = open_store(url, &options).unwrap();
+    let got = store.get_range("a", 0..10).await;
+    assert!(matches!(got, Err(StoreError::Denied { .. })), "{got:?}");
+    assert!(
+        !got.unwrap_err().to_string().contains("bm90IHRoZSBrZXk"),
+        "a message holds the key"
+    );
 }
 
 /// Enough of JSON for an object of strings without escapes.

@@ -70,6 +70,41 @@ fn what_was_flushed_survives_a_restart() {
     assert_eq!(visit(&rt, &store, &pack, config(dir.path(), 1)).0, 0);
 }
 
+/// Much more than the disk takes at once: it is written by and by, and read from memory until then.
+#[test]
+fn a_burst_is_not_lost() {
+    let (rt, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let (store, _) = store_with_pack(&rt);
+    let large = BlocksConfig {
+        l1_bytes: 256 << 20,
+        l2_bytes: 256 << 20,
+        ..config(dir.path(), 1)
+    };
+    let payload = bytes::Bytes::from(vec![3; PAYLOAD as usize]);
+    let blocks = open(&rt, &store, large.clone());
+    for block in 0..200 {
+        blocks.insert(BlockKey { pack: 77, block }, payload.clone());
+    }
+    blocks.drop_l1();
+    assert!(
+        rt.block_on(blocks.get_run(77, 0, 200))
+            .unwrap()
+            .iter()
+            .all(|found| *found == payload)
+    );
+    rt.block_on(blocks.close()).unwrap();
+    drop(blocks);
+    let blocks = open(&rt, &store, large);
+    assert!(
+        rt.block_on(blocks.get_run(77, 0, 200))
+            .unwrap()
+            .iter()
+            .all(|found| *found == payload)
+    );
+    assert_eq!((blocks.stats().l2.hits, store.gets.load(Relaxed)), (200, 0));
+    rt.block_on(blocks.close()).unwrap();
+}
+
 /// Pack ids of another file system may be the same and mean other bytes.
 #[test]
 fn another_file_system_gets_none_of_it() {
