@@ -15,9 +15,11 @@ use crate::buffers::Buffers;
 use crate::completion::Outcome;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
+use crate::inode::dirty::Origin;
 use crate::inode::live::Live;
 use crate::inode::payload::AttrChange;
 use crate::inode::state::{Part, Parts, Source};
+use crate::journaled::Reader;
 
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,32 +142,38 @@ impl Engine {
         let blocks = runs
             .iter()
             .map(|run| self.blocks.get_run(run.pack, run.first, run.count));
-        let journaled = parts.iter().filter_map(|part| match part.source {
-            Source::Journal { origin, skip } => Some(self.read_journaled(origin, skip, part.len)),
-            _ => None,
-        });
-        let (blocks, journaled) = futures::future::join(
-            futures::future::join_all(blocks),
-            futures::future::join_all(journaled),
-        )
-        .await;
+        let (blocks, journaled) =
+            futures::future::join(futures::future::join_all(blocks), self.read_journaled(parts)).await;
         for (run, got) in runs.iter().zip(blocks) {
             for (slot, block) in run.slots.clone().zip(got?) {
                 found[slot] = Some(block);
             }
         }
-        Ok((found, journaled.into_iter().collect::<Result<_>>()?))
+        Ok((found, journaled?))
     }
 
-    async fn read_journaled(
-        self: &Arc<Self>,
-        origin: crate::inode::dirty::Origin,
-        skip: u32,
-        len: u64,
-    ) -> Result<Bytes> {
+    /// The parts that are only in the journal, in order.
+    async fn read_journaled(self: &Arc<Self>, parts: &Parts) -> Result<Vec<Bytes>> {
+        let wanted: Vec<(Origin, u32, u64)> = parts
+            .iter()
+            .filter_map(|part| match part.source {
+                Source::Journal { origin, skip } => Some((origin, skip, part.len)),
+                _ => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let journal = self.opened_journal()?.clone();
+        let read = move || {
+            let mut reader = Reader::new(&journal);
+            wanted
+                .iter()
+                .map(|(origin, skip, len)| reader.read(origin, *skip, *len))
+                .collect()
+        };
         self.handle()
-            .spawn_blocking(move || crate::journaled::read(&journal, &origin, skip, len))
+            .spawn_blocking(read)
             .await
             .map_err(|e| CoreError::Journal(e.to_string()))?
     }

@@ -2,10 +2,14 @@
 
 use caudal_base::failpoint;
 use caudal_blocks::BlockKey;
+use parking_lot::RwLockWriteGuard;
 
 use super::{Batch, BatchInode, Stage};
 use crate::engine::{Engine, PendingFlush};
 use crate::errors::{CoreError, Result};
+
+/// Splices applied before readers and writers of the inode get a turn.
+const SPLICES_PER_TURN: usize = 512;
 
 impl Batch {
     /// Swaps what was taken for extents. The row transaction `lsn` that names the packs was appended; after a crash from here on
@@ -58,18 +62,25 @@ impl Drop for Batch {
 
 fn commit_inode(engine: &Engine, inode: &BatchInode, relocation: bool, lsn: u64) {
     let mut state = inode.live.state.write();
+    for splices in inode.splices.chunks(SPLICES_PER_TURN) {
+        if state.gone {
+            return;
+        }
+        // A relocation covers no change: whatever is dirty stays.
+        let upto_lsn = if relocation { 0 } else { inode.taken.lsn };
+        engine.change(&mut state, |state| state.splice_flushed(upto_lsn, splices));
+        RwLockWriteGuard::bump(&mut state);
+    }
     if state.gone {
         return;
     }
     // A COMMIT of what this flush took out of the dirty map waits for the rows that now stand for it.
     state.last_lsn = state.last_lsn.max(lsn);
     if relocation {
-        state.commit_relocation(&inode.splices);
+        state.flushing = false;
         return;
     }
-    engine.change(&mut state, |state| {
-        state.commit_flush(&inode.taken, &inode.splices)
-    });
+    engine.change(&mut state, |state| state.end_flush(&inode.taken));
     let after = state.since_after(&inode.taken);
     let before = std::mem::replace(&mut state.since, after);
     engine.index.move_inode(inode.live.inode, before, after);

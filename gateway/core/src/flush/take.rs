@@ -12,7 +12,7 @@ use crate::inode::state::Taken;
 
 /// Inodes and pieces of one batch at most: its row transaction is one journal record.
 const MAX_INODES: usize = 4096;
-const MAX_PIECES: usize = 1 << 16;
+const MAX_PIECES: usize = 1 << 14;
 
 /// What may be taken; None leaves it open.
 #[derive(Clone, Debug, Default)]

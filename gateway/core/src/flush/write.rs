@@ -7,11 +7,12 @@ use caudal_blocks::{BlockError, PAYLOAD, Pack, PackBuilder, put_pack};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{Batch, BatchPack, Stage};
+use super::{Batch, BatchInode, BatchPack, Stage};
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 use crate::inode::extents::Extent;
 use crate::inode::state::{Source, TakenPiece};
+use crate::journaled::Reader;
 
 /// Packs put at once by one batch.
 const CONCURRENT_PUTS: usize = 4;
@@ -28,7 +29,8 @@ impl Batch {
         }
         self.engine.check_open()?;
         let mut writer = PackWriter::new(self.engine.clone());
-        let built = self.build(&mut writer);
+        let journal = self.engine.journal()?.clone();
+        let built = self.build(&mut writer, &mut Reader::new(&journal));
         // What was started is waited for even after an error: an abandoned put could end after the batch.
         let put = writer.finish(built.is_ok());
         built?;
@@ -37,20 +39,37 @@ impl Batch {
         Ok(())
     }
 
-    fn build(&mut self, writer: &mut PackWriter) -> Result<()> {
+    fn build(&mut self, writer: &mut PackWriter, journal: &mut Reader<'_>) -> Result<()> {
         for inode in &mut self.inodes {
-            inode.splices.clear();
-            for piece in &inode.taken.pieces {
-                if matches!(piece.source, Source::Zeros) {
-                    let splice = inode.live.state.read().hole_splice(piece.offset, piece.len);
-                    inode.splices.extend(splice);
-                } else {
-                    writer.add(inode.live.inode, piece, &mut inode.splices)?;
+            if let Err(error) = build_inode(inode, writer, journal) {
+                // What a deleted inode left in the journal may be trimmed already; nobody misses it.
+                if !inode.live.state.read().gone {
+                    return Err(error);
                 }
+                inode.splices.clear();
             }
         }
         Ok(())
     }
+}
+
+fn build_inode(inode: &mut BatchInode, writer: &mut PackWriter, journal: &mut Reader<'_>) -> Result<()> {
+    inode.splices.clear();
+    for piece in &inode.taken.pieces {
+        let (offset, splices) = (piece.offset, &mut inode.splices);
+        match &piece.source {
+            Source::Zeros => splices.extend(inode.live.state.read().hole_splice(offset, piece.len)),
+            Source::Memory(bytes) => writer.add_bytes(inode.live.inode, offset, bytes, splices)?,
+            Source::Journal { origin, skip } => {
+                let bytes = journal.read(origin, *skip, piece.len)?;
+                writer.add_bytes(inode.live.inode, offset, &bytes, splices)?;
+            }
+            Source::Pack { pack, pack_offset } => {
+                writer.add_pack(inode.live.inode, piece, *pack, *pack_offset, splices)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 struct PackWriter {
@@ -75,19 +94,7 @@ impl PackWriter {
         }
     }
 
-    /// Adds a piece's data, split where a pack gets full.
-    fn add(&mut self, inode: u64, piece: &TakenPiece, splices: &mut Vec<Extent>) -> Result<()> {
-        match &piece.source {
-            Source::Zeros => Ok(()),
-            Source::Memory(bytes) => self.add_bytes(inode, piece.offset, bytes, splices),
-            Source::Journal { origin, skip } => {
-                let bytes = crate::journaled::read(self.engine.journal()?, origin, *skip, piece.len)?;
-                self.add_bytes(inode, piece.offset, &bytes, splices)
-            }
-            Source::Pack { pack, pack_offset } => self.add_pack(inode, piece, *pack, *pack_offset, splices),
-        }
-    }
-
+    /// Copies an extent out of another pack.
     fn add_pack(
         &mut self,
         inode: u64,
@@ -120,6 +127,7 @@ impl PackWriter {
         Ok(())
     }
 
+    /// Adds data of a file, split where a pack gets full.
     fn add_bytes(&mut self, inode: u64, offset: u64, bytes: &[u8], splices: &mut Vec<Extent>) -> Result<()> {
         let target = self.engine.config.pack_bytes;
         let mut rest = bytes;

@@ -281,10 +281,11 @@ impl World {
         };
         self.log.push((self.lsn, rows));
         if batch.relocation {
-            self.state.commit_relocation(&batch.splices);
+            self.state.splice_flushed(0, &batch.splices);
         } else {
             self.pending.push((self.lsn, batch.first_lsn));
-            self.state.commit_flush(&batch.taken, &batch.splices);
+            self.state.splice_flushed(batch.taken.lsn, &batch.splices);
+            self.state.end_flush(&batch.taken);
         }
     }
 

@@ -215,23 +215,24 @@ impl State {
         })
     }
 
-    /// Ends a flush: its splices take the place of what it took, where nothing newer was written since.
-    pub fn commit_flush(&mut self, taken: &Taken, splices: &[Extent]) {
+    /// Part of the end of a flush: some of its splices take the place of what it took, where nothing newer was written.
+    /// Each is complete in itself, so the lock may be given away in between.
+    pub fn splice_flushed(&mut self, taken_lsn: u64, splices: &[Extent]) {
         for splice in splices {
-            self.splice(*splice, taken.lsn);
+            self.splice(*splice, taken_lsn);
         }
-        for piece in &taken.pieces {
+    }
+
+    /// Ends a flush whose splices were applied. Holes over nothing had none: they go here.
+    pub fn end_flush(&mut self, taken: &Taken) {
+        for piece in taken
+            .pieces
+            .iter()
+            .filter(|piece| matches!(piece.source, Source::Zeros))
+        {
             self.dirty.cut(piece.offset, piece.offset + piece.len, taken.lsn);
         }
         self.attr_clean_lsn = self.attr_clean_lsn.max(taken.lsn);
-        self.flushing = false;
-    }
-
-    /// Ends a relocation: the same bytes now lie elsewhere, below whatever was written since.
-    pub fn commit_relocation(&mut self, splices: &[Extent]) {
-        for splice in splices {
-            self.splice(*splice, 0);
-        }
         self.flushing = false;
     }
 
