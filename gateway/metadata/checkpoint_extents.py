@@ -8,7 +8,7 @@ from gateway.metadata.extents import Extent, ExtentMap
 from gateway.metadata.rows import InodeRow, Splice
 
 WHOLE_MAP_BYTES: Final = 16 << 20
-"""Files up to this size are spliced in memory; of larger ones only what is around a splice is read."""
+"""Files up to this size are spliced in memory; of larger ones only what is around the splices is read."""
 
 
 class ExtentChanges:
@@ -41,12 +41,12 @@ class ExtentChanges:
         known = sql.small_extents(ino for ino in small if ino in self._before)
         for ino in small:
             self._fold(ino, known.get(ino, []), self._splices[ino])
-        self._flush()
         for ino in large:
-            for op in self._splices[ino]:
-                end = op.offset + op.length
-                self._fold(ino, sql.extents_between(ino, op.offset, min(end, 2**63 - 1)), [op])
-                self._flush()
+            splices = self._splices[ino]
+            ranges = ((op.offset, op.offset + op.length) for op in splices)
+            self._fold(ino, sql.extents_around(ino, ranges), splices)
+        sql.drop_extents(self._gone)
+        sql.put_extents(self._put)
         return self._live
 
     def _by_size(self) -> tuple[list[int], list[int]]:
@@ -72,8 +72,3 @@ class ExtentChanges:
 
     def _add(self, pack: int, delta: int) -> None:
         self._live[pack] = self._live.get(pack, 0) + delta
-
-    def _flush(self) -> None:
-        self._sql.drop_extents(self._gone)
-        self._sql.put_extents(self._put)
-        self._gone, self._put = [], []

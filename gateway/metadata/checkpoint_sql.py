@@ -1,10 +1,11 @@
 """SQL that the checkpoint writes: bulk statements, one for each kind of change."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from msgspec.structs import astuple
-from sqlalchemy import Connection, Table, bindparam, case, func, null, select
+from sqlalchemy import BigInteger, Connection, Dialect, Table, bindparam, case, func, null, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.metadata.extents import Extent
@@ -14,6 +15,7 @@ from gateway.metadata.tables import dirent, extent, inode, meta, pack
 IN_BATCH: Final = 500
 """Values in one IN list."""
 
+LAST: Final = 2**63 - 1
 _FIELDS: Final = InodeRow.__struct_fields__
 
 
@@ -65,14 +67,20 @@ class Statements:
                 out.setdefault(ino, []).append((offset, length, pack_id, pack_offset))
         return out
 
-    def extents_between(self, ino: int, low: int, high: int) -> list[Extent]:
-        """Extents of an inode that begin in [low, high], and the one before these, in order."""
-        columns = (extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
-        mine = select(*columns).where(extent.c.ino == ino)
-        before = mine.where(extent.c.file_offset < low).order_by(extent.c.file_offset.desc()).limit(1)
-        inside = mine.where(extent.c.file_offset.between(low, high)).order_by(extent.c.file_offset)
-        found = [*self._connection.execute(before), *self._connection.execute(inside)]
-        return [(row[0], row[1], row[2], row[3]) for row in found]
+    def extents_around(self, ino: int, ranges: Iterable[tuple[int, int]]) -> list[Extent]:
+        """Extents of an inode that overlap or touch any of some ranges [low, high), and some next to them, in order.
+
+        Asked of the driver itself, since a batch of random writes has thousands of ranges.
+        """
+        cursor = self._connection.connection.cursor()
+        statement = _around(self._connection.dialect)
+        found: dict[int, Extent] = {}
+        for low, high in ranges:
+            cursor.execute(statement, (ino, ino, low, low, min(high, LAST)))
+            for offset, length, pack_id, pack_offset in cursor.fetchall():
+                found[offset] = (offset, length, pack_id, pack_offset)
+        cursor.close()
+        return sorted(found.values())
 
     def live_bytes_of(self, inos: Iterable[int]) -> dict[int, int]:
         """Bytes in each pack that extents of some inodes use."""
@@ -138,6 +146,23 @@ class Statements:
     def _many(self, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
             self._connection.execute(statement, rows)
+
+
+@cache
+def _around(dialect: Dialect) -> str:
+    """The extents that begin in [low, high], and the one before them, which may reach into the range."""
+    other = extent.alias()
+    before = (
+        select(func.max(other.c.file_offset))
+        .where(other.c.ino == bindparam("a"), other.c.file_offset < bindparam("b"))
+        .scalar_subquery()
+    )
+    statement = select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset).where(
+        extent.c.ino == bindparam("c"),
+        extent.c.file_offset >= func.coalesce(before, bindparam("d", type_=BigInteger)),
+        extent.c.file_offset <= bindparam("e"),
+    )
+    return str(statement.compile(dialect=dialect))
 
 
 def _slices(values: Sequence[int]) -> Iterator[Sequence[int]]:
