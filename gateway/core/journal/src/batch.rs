@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::format::{ALIGN, RECORD_HEADER, RecordHeader, Salt, span};
 
 /// Heads up to this size are copied into the batch under its lock; larger ones are copied before.
-pub const INLINE_HEAD: usize = 4096;
+pub const INLINE_HEAD: usize = 1024;
 /// Bodies up to this size are copied into the batch; larger ones are written from where they are.
 pub const INLINE_BODY: usize = 512;
 

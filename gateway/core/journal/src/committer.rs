@@ -274,7 +274,14 @@ impl Committer {
     /// it counts only, since records do not span segments.
     #[must_use]
     pub fn fits(&self, spare_bytes: u64) -> bool {
-        let open = self.segment_bytes - self.state.lock().offset;
+        let state = self.state.lock();
+        // A segment that is to be begun when the round gets there has no space yet.
+        let is_on_disk = state.disk_segment == state.open_segment();
+        let open = if is_on_disk {
+            self.segment_bytes - state.offset
+        } else {
+            0
+        };
         self.room.promised() <= open.max(spare_bytes / 2)
     }
 
@@ -382,7 +389,8 @@ impl Committer {
                     idle_looks = 0;
                 }
                 Due::In(wait) => {
-                    self.work.wait_for(&mut state, wait);
+                    // No longer than a record that comes meanwhile may stay unwritten.
+                    self.work.wait_for(&mut state, wait.min(self.timing.write_after));
                     idle_looks = 0;
                 }
                 Due::Nothing if idle_looks < IDLE_LOOKS => {

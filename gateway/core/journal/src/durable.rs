@@ -1,6 +1,7 @@
 //! Waiting until records are durable: threads that block, callbacks, and how many threads may block at once.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -137,14 +138,19 @@ impl Callbacks {
             self.count.fetch_sub(done.len() + lost.len(), Ordering::SeqCst);
             drop(waiting);
             for callback in done.into_values() {
-                callback(Ok(()));
+                call(callback, Ok(()));
             }
             for callback in lost.into_values() {
-                callback(Err(ended.clone().unwrap_or(JournalError::Closed)));
+                call(callback, Err(ended.clone().unwrap_or(JournalError::Closed)));
             }
             waiting = self.waiting.lock();
         }
     }
+}
+
+/// A callback that panics, which its thread reports as any other, must not keep the others from their answers.
+fn call(callback: OnDurable, result: Result<()>) {
+    drop(catch_unwind(AssertUnwindSafe(|| callback(result))));
 }
 
 /// Counts the threads that wait for disks.

@@ -261,7 +261,8 @@ impl Journal {
         self.members.iter().map(|member| member.dir.as_path())
     }
 
-    /// Makes durable what is pending, answers all who wait, and ends the threads. Not to be called from a callback.
+    /// Makes durable what is pending, answers all who wait, and ends the threads. From a callback, the thread that runs
+    /// callbacks ends by itself afterwards.
     pub fn close(&self) {
         let Some(threads) = self.threads.lock().take() else {
             return;
@@ -272,8 +273,14 @@ impl Journal {
         self.committer.callbacks.stop();
         self.stopping.store(true, Ordering::Relaxed);
         self.bell.ring();
-        let ended = [committed, threads.callbacks.join(), threads.spares.join()];
-        // A panic there is a fault of this crate or of a callback; it must not pass unseen.
+        let in_callback = threads.callbacks.thread().id() == std::thread::current().id();
+        let answered = if in_callback {
+            Ok(())
+        } else {
+            threads.callbacks.join()
+        };
+        let ended = [committed, answered, threads.spares.join()];
+        // A panic there is a fault of this crate; it must not pass unseen.
         if ended.iter().any(std::result::Result::is_err) && !std::thread::panicking() {
             panic!("a thread of the journal panicked");
         }

@@ -15,7 +15,7 @@ use crate::segment::{Segment, SegmentReader, file_name};
 
 const COPY_BYTES: usize = 1 << 20;
 /// Copies in the making; left over by a crash they are written anew.
-const COPY_SUFFIX: &str = ".copy";
+pub const COPY_SUFFIX: &str = ".copy";
 
 /// Finds the end of the history and cuts it there: the newest segment gets its last LSN, an empty one goes.
 pub fn settle(history: &mut History) -> Result<u64> {

@@ -7,20 +7,24 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::disk::{Disk, DiskFile};
+use crate::level::COPY_SUFFIX;
 use crate::segment::SPARE_SUFFIX;
 
 /// Spares that are made ahead of need.
 const READY: usize = 2;
 /// Spares kept when segments are trimmed; more are removed.
 const KEPT: usize = 8;
-/// Zeros written between two pauses, so that commits do not wait behind them.
-const ZERO_CHUNK: usize = 1 << 20;
-const ZERO_PAUSE: Duration = Duration::from_millis(2);
+/// Zeros written between two pauses, so that commits do not wait behind them: at most 50 MB/s of the disk.
+const ZERO_CHUNK: usize = 256 << 10;
+const ZERO_PAUSE: Duration = Duration::from_millis(5);
+/// How long a new segment waits for space on a full disk, which a trim may give, before the mirror is lost.
+const FULL_WAIT: Duration = Duration::from_secs(30);
+const FULL_LOOK: Duration = Duration::from_millis(20);
 
 /// The spares of one mirror.
 pub struct Spares {
@@ -39,12 +43,15 @@ impl Spares {
         let mut ready = Vec::new();
         let mut last_name = 0;
         for name in disk.list(dir)? {
+            if name.ends_with(COPY_SUFFIX) {
+                disk.remove(&dir.join(&name))?;
+            }
             let Some(digits) = name.strip_suffix(SPARE_SUFFIX) else {
                 continue;
             };
             last_name = last_name.max(u64::from_str_radix(digits, 16).unwrap_or(0));
             let path = dir.join(&name);
-            // A spare that was being made is shorter.
+            // One that was being made may lack its zeros: it serves all the same, if more slowly.
             if ready.len() < KEPT && disk.open(&path)?.size()? == segment_bytes {
                 ready.push(path);
             } else {
@@ -70,15 +77,31 @@ impl Spares {
     }
 
     /// A file of a segment's size with any content. Where none is ready it has disk space but no zeros: the first commits
-    /// into it are slower, but nobody waits for the zeros.
+    /// into it are slower, but nobody waits for the zeros. On a full disk it waits for a while.
     pub fn take(&self) -> io::Result<(PathBuf, Arc<dyn DiskFile>)> {
-        let ready = self.ready.lock().pop();
-        if let Some(path) = ready {
-            return self.disk.open(&path).map(|file| (path, file));
+        let began = Instant::now();
+        loop {
+            let ready = self.ready.lock().pop();
+            if let Some(path) = ready {
+                return self.disk.open(&path).map(|file| (path, file));
+            }
+            match self.allocate() {
+                Err(error) if is_full(&error) && began.elapsed() < FULL_WAIT => std::thread::sleep(FULL_LOOK),
+                other => return other,
+            }
         }
+    }
+
+    /// A new file with disk space; what it holds is unwritten.
+    fn allocate(&self) -> io::Result<(PathBuf, Arc<dyn DiskFile>)> {
         let path = self.new_path();
         let file = self.disk.create(&path)?;
-        file.allocate(self.segment_bytes)?;
+        if let Err(error) = file.allocate(self.segment_bytes) {
+            self.starved.store(is_full(&error), Ordering::Relaxed);
+            self.disk.remove(&path)?;
+            return Err(error);
+        }
+        self.starved.store(false, Ordering::Relaxed);
         Ok((path, file))
     }
 
@@ -100,10 +123,9 @@ impl Spares {
         self.ready.lock().len() < READY
     }
 
-    /// Makes one spare full of zeros and syncs it. Its size is that of a segment only when it is complete.
+    /// Makes one spare full of zeros and syncs it.
     pub fn make(&self, stop: &AtomicBool, pause: bool) -> io::Result<()> {
-        let path = self.new_path();
-        let file = self.disk.create(&path)?;
+        let (path, file) = self.allocate()?;
         let zeros = vec![0; ZERO_CHUNK.min(self.segment_bytes as usize)];
         let mut offset = 0;
         while offset < self.segment_bytes {
@@ -115,12 +137,7 @@ impl Spares {
                 .write_at(&mut [IoSlice::new(&zeros[..len])], offset)
                 .and_then(|()| file.sync())
             {
-                // A full disk: what it holds is worth more than the ready spare.
-                let full = matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                );
-                self.starved.store(full, Ordering::Relaxed);
+                self.starved.store(is_full(&error), Ordering::Relaxed);
                 self.disk.remove(&path)?;
                 return Err(error);
             }
@@ -129,7 +146,6 @@ impl Spares {
                 std::thread::sleep(ZERO_PAUSE);
             }
         }
-        self.starved.store(false, Ordering::Relaxed);
         self.ready.lock().push(path);
         Ok(())
     }
@@ -149,6 +165,13 @@ impl Spares {
         self.disk.remove(segment)?;
         self.disk.sync_dir(&self.dir)
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Wakes the thread that makes spares.

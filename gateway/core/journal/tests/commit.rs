@@ -347,6 +347,51 @@ fn a_full_disk_refuses_reservations_before_anything_fails() {
 }
 
 #[test]
+fn on_a_full_disk_writes_wait_for_space() {
+    let (disk, journal) = opened();
+    settled(&disk);
+    disk.fail(&dirs()[0], Fault::Full);
+    let wrote = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // More than the spares hold, and without asking for room first.
+            for n in 1..=1200 {
+                wrote.store(put(&journal, 1, &payload(n)), Ordering::SeqCst);
+            }
+        });
+        let mut seen = 0;
+        eventually("running out of space", || {
+            std::thread::sleep(Duration::from_millis(30));
+            let before = std::mem::replace(&mut seen, wrote.load(Ordering::SeqCst));
+            before > 0 && before == seen
+        });
+        assert!(seen < lsn(1, 1200) && journal.reserve(100).is_err());
+        assert!(journal.trim(seen - 100).unwrap() > 0);
+    });
+    assert_eq!(journal.stats().mirrors[0].state.name(), "healthy");
+    journal.close();
+    let (seen, _) = replay_all(&disk.after_power_loss(|| false), &dirs()).unwrap();
+    assert_eq!(seen.last().unwrap().0, lsn(1, 1200));
+}
+
+#[test]
+fn a_callback_may_panic_or_close_the_journal() {
+    let (_disk, journal) = opened();
+    let (told, tell) = mpsc::channel();
+    let at = journal.append(1, b"x", Bytes::new()).unwrap().lsn;
+    journal.on_durable(at, Box::new(|_| panic!("this is part of the test")));
+    let own = journal.clone();
+    journal.on_durable(
+        at,
+        Box::new(move |_| {
+            own.close();
+            told.send(own.durable_lsn()).unwrap();
+        }),
+    );
+    assert_eq!(tell.recv_timeout(Duration::from_secs(5)).unwrap(), at);
+}
+
+#[test]
 fn so_many_threads_may_wait_and_no_more() {
     let (_disk, journal) = opened();
     let mut slots: Vec<_> = (0..4).map(|_| journal.try_wait_slot().unwrap()).collect();
