@@ -8,6 +8,7 @@ use caudal_journal::{Record, ReplayError};
 use crate::attributes::Attributes;
 use crate::engine::Engine;
 use crate::errors::CoreError;
+use crate::inode::MAX_SIZE;
 use crate::inode::dirty::{Origin, Written};
 use crate::inode::extents::Extent;
 use crate::inode::index::Since;
@@ -108,6 +109,16 @@ impl<R: Rows> Replay<'_, R> {
             let Some(live) = self.engine.table.get(flushed.inode) else {
                 continue;
             };
+            let fits = |splice: &Extent| {
+                splice
+                    .offset
+                    .checked_add(splice.len)
+                    .is_some_and(|end| end <= MAX_SIZE)
+            };
+            if !flushed.splices.iter().all(fits) {
+                let what = format!("the rows at LSN {lsn:#x} have a splice past the largest offset");
+                return Err(Failure::Core(CoreError::Corrupt(what)));
+            }
             let mut state = live.state.write();
             self.engine.change(&mut state, |state| {
                 state.replay_flushed(flushed.taken_lsn, flushed.splices)

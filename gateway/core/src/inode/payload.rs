@@ -8,6 +8,8 @@
 
 use thiserror::Error;
 
+use super::MAX_SIZE;
+
 /// Kinds of journal records.
 pub const KIND_ROWS: u8 = 1;
 pub const KIND_DATA: u8 = 2;
@@ -121,7 +123,13 @@ impl DataHead {
             time_ns: fields.i64(),
             clear_privilege: fields.u32() & FLAG_CLEAR_PRIVILEGE != 0,
         };
-        Ok((head, data))
+        match head.offset.checked_add(data.len() as u64) {
+            Some(end) if end <= MAX_SIZE => Ok((head, data)),
+            _ => Err(BadPayload {
+                kind: KIND_DATA,
+                len: payload.len(),
+            }),
+        }
     }
 }
 
@@ -155,6 +163,12 @@ impl AttrChange {
         let mask = fields.u32();
         fields.u32();
         let size = fields.u64();
+        if size > MAX_SIZE {
+            return Err(BadPayload {
+                kind: KIND_ATTR,
+                len: payload.len(),
+            });
+        }
         let [atime, mtime, ctime] = [fields.i64(), fields.i64(), fields.i64()];
         Ok(Self {
             inode,
@@ -249,5 +263,29 @@ mod tests {
         assert_eq!(change.encode(), golden);
         assert_eq!(HoleChange::decode(&golden), Ok(change));
         assert!(HoleChange::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn a_change_beyond_the_largest_file_is_none() {
+        let head = DataHead {
+            inode: 1,
+            offset: MAX_SIZE,
+            time_ns: 0,
+            clear_privilege: false,
+        };
+        assert!(DataHead::decode(&[&head.encode()[..], b"x"].concat()).is_err());
+        let change = AttrChange {
+            inode: 1,
+            size: Some(MAX_SIZE + 1),
+            ..Default::default()
+        };
+        assert!(AttrChange::decode(&change.encode()).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_readers(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            drop((DataHead::decode(&bytes), AttrChange::decode(&bytes), HoleChange::decode(&bytes)));
+        }
     }
 }
