@@ -121,7 +121,7 @@ def test_death_of_the_steward(server: Caudal, point: str) -> None:
 
 @pytest.mark.timeout(240)
 def test_errors_of_the_store_lose_nothing(server: Caudal) -> None:
-    server.start(failpoints="pack.before_put=error@5;pack.after_put=error@9;pack.before_get=error@4")
+    server.start(failpoints="pack.before_put=error@5;pack.after_put=error@9")
     server.expect(r"pack\.|store|flush")
     load = Load(server.connect, seed=5)
     load.start()
