@@ -36,9 +36,9 @@ def recovered_state(files: Files) -> dict[int, bytes]:
     return {i: files.core.read(i, 0, MIB) if i in files.rows else b"" for i in INODES}
 
 
-def prefix_length(seed: int, state: dict[int, bytes]) -> set[int]:
+def prefix_length(seed: int, state: dict[int, bytes], before: dict[int, bytes]) -> set[int]:
     """Numbers of operations after which the model is in this state."""
-    model = Model()
+    model = Model(before)
     lengths = {-1} if model.files == state else set[int]()
     for number, operation in enumerate(operations(seed)):
         model.apply(operation, number)
@@ -74,7 +74,7 @@ def test_killed_at(failpoints: str, tmp_path: Path) -> None:
     acknowledged = crash(tmp_path / "fs", seed, failpoints)
     files = Files(tmp_path / "fs", segment_bytes=MIB // 4)
     state = recovered_state(files)
-    lengths = prefix_length(seed, state)
+    lengths = prefix_length(seed, state, {})
     assert lengths, "the files are in a state that they never had"
     assert max(lengths) >= acknowledged
     assert files.core.dirty().oldest_lsn <= files.core.last_lsn
@@ -84,6 +84,26 @@ def test_killed_at(failpoints: str, tmp_path: Path) -> None:
     assert files.core.dirty().inodes == 0
     assert recovered_state(files) == state
     files.core.close()
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    before: dict[int, bytes] = {}
+    for seed, failpoints in enumerate(
+        [
+            "flush.after_put=kill@5",
+            "journal.torn_write=kill@30",
+            "journal.after_roll=kill@4",
+            "flush.after_take=kill@3",
+        ]
+    ):
+        acknowledged = crash(tmp_path / "fs", seed, failpoints)
+        files = Files(tmp_path / "fs", segment_bytes=MIB // 4)
+        state = recovered_state(files)
+        lengths = prefix_length(seed, state, before)
+        assert lengths, "the files are in a state that they never had"
+        assert max(lengths) >= acknowledged
+        before = state
+        files.core.close()
 
 
 def test_a_journal_of_another_file_system_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Run as `python -m tests.unit.core.workload DIRECTORY SEED`, it prints the number
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.unit.core.harness import MIB, Files
@@ -28,10 +28,10 @@ def operations(seed: int) -> Iterator[Operation]:
 
 
 class Model:
-    """What the files hold after so many operations."""
+    """What the files hold after so many operations, from what they held before."""
 
-    def __init__(self) -> None:
-        self.files = {inode: bytearray() for inode in INODES}
+    def __init__(self, before: Mapping[int, bytes]) -> None:
+        self.files = {inode: bytearray(before.get(inode, b"")) for inode in INODES}
 
     def apply(self, operation: Operation, number: int) -> None:
         name, inode, offset, length = operation
@@ -54,7 +54,9 @@ def contents(number: int, length: int) -> bytes:
 
 def run(files: Files, seed: int) -> None:
     for inode in INODES:
-        if inode not in files.rows:
+        if inode in files.rows:
+            files.load(inode)
+        else:
             files.create(inode)
     print("ready", flush=True)
     for number, (name, inode, offset, length) in enumerate(operations(seed)):
