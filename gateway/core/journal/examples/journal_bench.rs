@@ -121,17 +121,25 @@ fn appends(journal: &Arc<Journal>) -> Result<u64, Box<dyn std::error::Error>> {
 
 /// Unstable writes of 1 MiB, as fast as they are taken, then one commit.
 fn stream(journal: &Arc<Journal>) -> Result<u64, Box<dyn std::error::Error>> {
-    for (what, total) in [("200 MB burst", 200 << 20), ("2 GB sustained", 2000 << 20)] {
-        let body = Bytes::from(vec![3; 1 << 20]);
-        let crc = crc32c::crc32c(&body);
+    let body = Bytes::from(vec![3; 1 << 20]);
+    let crc = crc32c::crc32c(&body);
+    let cases = [
+        ("200 MB burst", 200, false),
+        ("1 GB, new segments", 1000, false),
+        ("4 GB, trimmed and recycled", 4000, true),
+    ];
+    for (what, megabytes, trimmed) in cases {
         let began = Instant::now();
-        for _ in 0..total >> 20 {
+        for n in 0..megabytes {
             journal.append_prepared(2, &[0; 32], body.clone(), crc)?;
+            if trimmed && n % 64 == 0 {
+                journal.trim(journal.durable_lsn())?;
+            }
         }
         let taken = began.elapsed().as_secs_f64();
         journal.wait_durable(journal.last_lsn())?;
         let durable = began.elapsed().as_secs_f64();
-        let megabytes = f64::from(total) / 1e6;
+        let megabytes = f64::from(megabytes) * 1.048_576;
         println!(
             "{what}: taken at {:.0} MB/s, durable at {:.0} MB/s",
             megabytes / taken,

@@ -18,7 +18,7 @@ use crate::segment::SPARE_SUFFIX;
 /// Spares that are made ahead of need.
 const READY: usize = 2;
 /// Spares kept when segments are trimmed; more are removed.
-const KEPT: usize = 8;
+const KEPT: usize = 16;
 /// Zeros written between two pauses, so that commits do not wait behind them: at most 50 MB/s of the disk.
 const ZERO_CHUNK: usize = 256 << 10;
 const ZERO_PAUSE: Duration = Duration::from_millis(5);
