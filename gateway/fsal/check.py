@@ -20,9 +20,9 @@ from gateway.metadata.rows import encode
 from gateway.objects import core_options
 from gateway.state import StateDir
 
-BATCH_BYTES = 4 << 20
+BATCH_RECORDS = 2000
+REPLAY_CACHE_BYTES = 16 << 20
 CATCH_UP_S = 60.0
-NEVER = (1 << 63) - 1
 
 
 class Call(Protocol):
@@ -36,7 +36,7 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
     settings = config.effective(root)
     database = _open(root)
     try:
-        _checkpoint_all(database, settings, root)
+        _checkpoint_all(database, settings, root, env)
         report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
             return _fields(report, repaired=0)
@@ -87,16 +87,54 @@ def _quiet_lsn(call: Call) -> int | None:
     return int(status["durable_lsn"]) if not status["flush"]["dirty_inodes"] else None
 
 
-def _checkpoint_all(database: Database, settings: Config, root: Path) -> None:
-    """Brings every row that the journal holds into the database."""
+def _checkpoint_all(database: Database, settings: Config, root: Path, env: Mapping[str, str]) -> None:
+    """Brings every row that the journal holds into the database, as a start would: by replay, which knows where a crash
+    cut the journal off.
+    """
     identity = StateDir(root).read_identity()
     assert identity is not None
     with database.reader() as connection:
         reached = checkpoint.checkpoint_lsn(connection)
-    tail = _core.JournalTail([str(path) for path in settings.journal], identity.fs_id, reached + 1)
-    while records := tail.next_batch(NEVER, BATCH_BYTES):
+    batch: list[tuple[int, bytes]] = []
+
+    def apply() -> None:
         with database.writer() as connection:
-            checkpoint.apply(connection, records)
+            checkpoint.apply(connection, batch)
+        batch.clear()
+
+    def collect(lsn: int, payload: bytes) -> tuple[()]:
+        batch.append((lsn, payload))
+        if len(batch) >= BATCH_RECORDS:
+            apply()
+        return ()
+
+    core = _open_core(settings, identity.fs_id, env)
+    try:
+        core.replay(from_lsn=reached + 1, on_rows=collect, load=lambda _: None)
+    finally:
+        core.close()
+    apply()
+
+
+def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.Core:
+    """A core that only ever replays: it has no caches to speak of, and its epoch is never written."""
+    return _core.Core(
+        fs_id=fs_id,
+        epoch=1,
+        journal=[str(path) for path in settings.journal],
+        store_url=settings.store,
+        store_options=core_options(settings.store, env),
+        l1_bytes=REPLAY_CACHE_BYTES,
+        l2_dir=None,
+        l2_bytes=0,
+        segment_bytes=settings.segment_bytes,
+        journal_limit_bytes=settings.journal_limit_bytes,
+        dirty_memory_bytes=settings.dirty_memory_bytes,
+        max_inodes=settings.max_inodes,
+        readahead_bytes=0,
+        pack_bytes=settings.pack_bytes,
+        io_threads=1,
+    )
 
 
 def _wait_for_steward(call: Call) -> None:
