@@ -6,6 +6,7 @@ use pyo3::types::PyTuple;
 
 use super::types::{build, types};
 use crate::attributes::Attributes;
+use crate::errors::{CoreError, Result};
 use crate::inode::extents::Extent;
 
 /// An extent as Python has it: file offset, length, pack, pack offset.
@@ -76,4 +77,13 @@ pub fn fs_id_from(fs_id: &[u8]) -> PyResult<[u8; 16]> {
     fs_id
         .try_into()
         .map_err(|_| PyValueError::new_err("a file system id has 16 bytes"))
+}
+
+/// None where the inode is not resident.
+pub fn lsn_if_resident(result: Result<u64>) -> PyResult<Option<u64>> {
+    match result {
+        Ok(lsn) => Ok(Some(lsn)),
+        Err(CoreError::NotResident(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

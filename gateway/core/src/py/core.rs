@@ -10,10 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict};
 
 use super::batch::FlushBatch;
-use super::convert::{ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from};
+use super::convert::{
+    ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from, lsn_if_resident,
+};
 use super::pack_store::footer_to;
 use super::types::{build, types};
-use super::{replay, reservation, stats};
+use super::{capsule, replay, reservation, stats};
 use crate::attributes::Names;
 use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
@@ -21,7 +23,6 @@ use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
 use crate::inode::payload::{AttrChange, HoleChange, KIND_ROWS};
 use crate::packs;
-use crate::vtable::{NAME, OwnedIo};
 use crate::write::WriteHow;
 
 /// How far a core has come: replayed up to an LSN, then started.
@@ -237,7 +238,7 @@ impl Core {
             self.engine
                 .append_attributes(&*self.engine.live(inode, None)?, &change)
         });
-        resident(result)
+        lsn_if_resident(result)
     }
 
     fn punch(
@@ -255,7 +256,7 @@ impl Core {
             time_ns,
         };
         let result = py.detach(|| self.engine.append_hole(&*self.engine.live(inode, None)?, &change));
-        resident(result)
+        lsn_if_resident(result)
     }
 
     fn forget(&self, py: Python<'_>, inode: u64) {
@@ -389,29 +390,6 @@ impl Core {
     fn io_capsule<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyCapsule>> {
         let engine = slf.get().engine.clone();
         engine.journal()?;
-        PyCapsule::new_with_value(
-            slf.py(),
-            Capsule {
-                _io: OwnedIo::new(engine),
-                _core: slf.clone().unbind(),
-            },
-            NAME,
-        )
-    }
-}
-
-/// What the capsule points to: the table first, and the core, which closes its engine when it goes.
-#[repr(C)]
-struct Capsule {
-    _io: OwnedIo,
-    _core: Py<Core>,
-}
-
-/// None where the inode is not resident.
-fn resident(result: Result<u64>) -> PyResult<Option<u64>> {
-    match result {
-        Ok(lsn) => Ok(Some(lsn)),
-        Err(CoreError::NotResident(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        capsule::of(slf.py(), engine, slf.unbind())
     }
 }

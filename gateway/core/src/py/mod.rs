@@ -1,6 +1,7 @@
 //! The core as a Python module; `_core.pyi` says what each part does.
 
 mod batch;
+mod capsule;
 mod convert;
 mod core;
 mod exceptions;
