@@ -4,76 +4,26 @@
 //! nobody is busy does the round itself, which saves two changes of thread; all others share the next one. The committer's
 //! thread does what nobody waits for, and the rounds that fell due while another thread was busy.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use caudal_base::{Histogram, failpoint};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::batch::{Batch, Payload};
 use crate::durable::{Callbacks, Durable};
 use crate::error::{JournalError, Result};
-use crate::format::{RecordHeader, SEGMENT_HEADER, Salt, payload_place, span};
+use crate::format::{SEGMENT_HEADER, span};
 use crate::mirrors::Mirrors;
 use crate::room::Room;
+use crate::state::{Start, State};
 use crate::{Appended, Timing};
 
 /// Written out although nobody waits, once the batch is so large.
 const WRITE_BYTES: u64 = 4 << 20;
 /// The committer looks by itself for so long after the last record; then the next record has to wake it.
 const IDLE_LOOKS: u32 = 20;
-
-/// A segment that is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Kept {
-    pub first_lsn: u64,
-    /// Last LSN so far.
-    pub last_lsn: u64,
-    pub bytes: u64,
-}
-
-/// What the append lock guards.
-pub struct State {
-    pub batch: Batch,
-    pub in_flight: Option<Arc<Batch>>,
-    pub next_lsn: u64,
-    /// Oldest first; records go to the last one.
-    pub kept: VecDeque<Kept>,
-    /// First LSN of the segment that the disks have open.
-    pub disk_segment: u64,
-    /// Why nothing is taken any more.
-    pub end: Option<JournalError>,
-    salt: Salt,
-    offset: u64,
-    batch_since: Option<Instant>,
-    /// Largest LSN that somebody waits for.
-    wanted: u64,
-    busy: bool,
-    /// Rounds with a sync that were begun.
-    round: u64,
-    /// What the round in flight will make durable; 0: none is, or it does not sync.
-    syncing_upto: u64,
-    written_upto: u64,
-    last_sync: Instant,
-    closing: bool,
-    /// The committer sleeps until it is woken.
-    asleep: bool,
-    /// Threads that wait for the batch to shrink.
-    blocked: usize,
-}
-
-/// Where the epoch begins.
-pub struct Start {
-    pub fs_id: [u8; 16],
-    pub segment_bytes: u64,
-    pub first_lsn: u64,
-    pub previous_lsn: u64,
-    /// Segments of older epochs.
-    pub kept: VecDeque<Kept>,
-}
 
 pub struct Committer {
     pub state: Mutex<State>,
@@ -86,7 +36,6 @@ pub struct Committer {
     idle_batch: Mutex<Option<Batch>>,
     work: Condvar,
     space: Condvar,
-    fs_id: [u8; 16],
     segment_bytes: u64,
     timing: Timing,
 }
@@ -94,35 +43,7 @@ pub struct Committer {
 impl Committer {
     #[must_use]
     pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, timing: Timing) -> Self {
-        let first_lsn = start.first_lsn;
-        let mut kept = start.kept;
-        kept.push_back(Kept {
-            first_lsn,
-            last_lsn: first_lsn - 1,
-            bytes: start.segment_bytes,
-        });
-        let state = State {
-            batch: Batch::default(),
-            in_flight: None,
-            next_lsn: first_lsn,
-            kept,
-            disk_segment: first_lsn,
-            end: None,
-            salt: Salt::new(&start.fs_id, first_lsn),
-            offset: SEGMENT_HEADER,
-            batch_since: None,
-            wanted: 0,
-            busy: false,
-            round: 0,
-            syncing_upto: 0,
-            written_upto: start.previous_lsn,
-            last_sync: Instant::now(),
-            closing: false,
-            asleep: false,
-            blocked: 0,
-        };
         Self {
-            state: Mutex::new(state),
             durable: Durable::new(start.previous_lsn),
             callbacks: Callbacks::default(),
             room,
@@ -132,9 +53,9 @@ impl Committer {
             idle_batch: Mutex::new(None),
             work: Condvar::new(),
             space: Condvar::new(),
-            fs_id: start.fs_id,
             segment_bytes: start.segment_bytes,
             timing,
+            state: Mutex::new(State::new(start)),
         }
     }
 
@@ -161,53 +82,13 @@ impl Committer {
         if state.closing {
             return Err(JournalError::Closed);
         }
-        let lsn = state.next_lsn;
-        let (segment, offset) = self.place(&mut state, lsn, span);
-        let header = RecordHeader {
-            payload_len: payload.len as u32,
-            kind,
-            lsn,
-            payload_crc: payload.crc,
-            durable_lsn: self.durable.lsn(),
-        };
         let was_small = state.batch.bytes() < WRITE_BYTES;
-        if state.batch.is_empty() {
-            state.batch_since = Some(Instant::now());
-        }
-        let salt = state.salt;
-        state.batch.push((segment, offset), &header, salt, payload);
-        state.next_lsn = lsn + 1;
-        self.last_lsn.store(lsn, Ordering::Release);
+        let appended = state.push(&self.room, kind, payload, self.durable.lsn());
+        self.last_lsn.store(appended.lsn, Ordering::Release);
         if state.asleep || (was_small && state.batch.bytes() >= WRITE_BYTES && !state.busy) {
             self.work.notify_one();
         }
-        drop(state);
-        Ok(Appended {
-            lsn,
-            place: payload_place(segment, offset),
-        })
-    }
-
-    /// Room for the record at the end of the open segment, or at the beginning of the next.
-    fn place(&self, state: &mut State, lsn: u64, span: u64) -> (u64, u64) {
-        if state.offset + span > self.segment_bytes {
-            self.room.take(self.segment_bytes - state.offset + SEGMENT_HEADER);
-            state.kept.push_back(Kept {
-                first_lsn: lsn,
-                last_lsn: lsn,
-                bytes: self.segment_bytes,
-            });
-            state.salt = Salt::new(&self.fs_id, lsn);
-            state.offset = SEGMENT_HEADER;
-        }
-        self.room.take(span);
-        let offset = state.offset;
-        state.offset += span;
-        let Some(open) = state.kept.back_mut() else {
-            unreachable!("the open segment is kept")
-        };
-        open.last_lsn = lsn;
-        (open.first_lsn, offset)
+        Ok(appended)
     }
 
     /// Blocks until the record is durable.
@@ -274,26 +155,7 @@ impl Committer {
     /// it counts only, since records do not span segments.
     #[must_use]
     pub fn fits(&self, spare_bytes: u64) -> bool {
-        let state = self.state.lock();
-        // A segment that is to be begun when the round gets there has no space yet.
-        let is_on_disk = state.disk_segment == state.open_segment();
-        let open = if is_on_disk {
-            self.segment_bytes - state.offset
-        } else {
-            0
-        };
-        self.room.promised() <= open.max(spare_bytes / 2)
-    }
-
-    /// Parts of a payload that is not in a file yet.
-    #[must_use]
-    pub fn unwritten(&self, segment: u64, payload_offset: u64) -> Option<Vec<Bytes>> {
-        let state = self.state.lock();
-        let in_flight = state
-            .in_flight
-            .as_ref()
-            .and_then(|batch| batch.payload(segment, payload_offset));
-        in_flight.or_else(|| state.batch.payload(segment, payload_offset))
+        self.room.promised() <= self.state.lock().left_on_disk().max(spare_bytes / 2)
     }
 
     /// Somebody waits, or the batch is large.
@@ -309,7 +171,7 @@ impl Committer {
         let batch = Arc::new(std::mem::replace(&mut state.batch, fresh));
         state.in_flight = Some(batch.clone());
         state.batch_since = None;
-        let upto = state.next_lsn - 1;
+        let upto = self.last_lsn();
         let segment = state.open_segment();
         if sync {
             state.round += 1;
@@ -376,7 +238,7 @@ impl Committer {
             }
             let durable = self.durable.lsn();
             if state.closing {
-                if state.end.is_none() && durable + 1 < state.next_lsn {
+                if state.end.is_none() && durable < self.last_lsn() {
                     state = self.round(state, true);
                     continue;
                 }
@@ -466,14 +328,4 @@ enum Due {
     Now { sync: bool },
     In(Duration),
     Nothing,
-}
-
-impl State {
-    fn unwritten_bytes(&self) -> u64 {
-        self.batch.bytes() + self.in_flight.as_ref().map_or(0, |batch| batch.bytes())
-    }
-
-    fn open_segment(&self) -> u64 {
-        self.kept.back().map_or(0, |open| open.first_lsn)
-    }
 }

@@ -146,7 +146,7 @@ impl Journal {
     /// Fills `buf` from `offset_in_payload` of the payload at `place`, from memory while it is not written yet. The bytes are
     /// not checked against the record's checksum: that covers all of it. NotFound: it was trimmed.
     pub fn read_at(&self, place: Place, offset_in_payload: u64, buf: &mut [u8]) -> io::Result<()> {
-        if let Some(parts) = self.committer.unwritten(place.segment, place.offset) {
+        if let Some(parts) = self.unwritten(place) {
             return if copy_from_parts(&parts, offset_in_payload, buf) {
                 Ok(())
             } else {
@@ -170,6 +170,10 @@ impl Journal {
             }
         }
         Err(failure)
+    }
+
+    fn unwritten(&self, place: Place) -> Option<Vec<Bytes>> {
+        self.committer.state.lock().unwritten(place.segment, place.offset)
     }
 
     fn file(&self, index: usize, member: &Member, segment: u64) -> io::Result<Arc<dyn DiskFile>> {

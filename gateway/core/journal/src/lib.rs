@@ -20,6 +20,7 @@ mod replay;
 mod room;
 mod segment;
 mod spares;
+mod state;
 mod tail;
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use caudal_base::number;
 use parking_lot::Mutex;
 
-use crate::committer::{Committer, Kept, Start};
+use crate::committer::Committer;
 use crate::durable::Slots;
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
@@ -21,6 +21,7 @@ use crate::mirrors::{Member, Mirrors};
 use crate::room::Room;
 use crate::segment::parse_file_name;
 use crate::spares::{Bell, Spares};
+use crate::state::{Kept, Start};
 use crate::{JournalConfig, Options};
 
 /// A segment holds at least this beside its header.

@@ -134,3 +134,27 @@ pub fn overwrite(disk: &dyn Disk, path: &Path, offset: u64, bytes: &[u8]) {
         .expect("write");
     file.sync().expect("sync");
 }
+
+/// Waits until it is so, or fails.
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{what} did not happen");
+}
+
+/// Waits until the threads that make spares have made theirs, so that only commits are counted.
+pub fn settled(disk: &dyn Disk, dir: &Path) {
+    let spares = || {
+        disk.list(dir)
+            .unwrap()
+            .iter()
+            .filter(|name| name.ends_with(".spare"))
+            .count()
+    };
+    eventually("making spares", || spares() == 2);
+    std::thread::sleep(Duration::from_millis(20));
+}
