@@ -95,7 +95,9 @@ fn tier<'py>(py: Python<'py>, stats: &TierStats) -> PyResult<Bound<'py, PyDict>>
         d.set_item("hits", stats.hits)?;
         d.set_item("misses", stats.misses)?;
         d.set_item("bytes", stats.bytes)?;
-        d.set_item("capacity_bytes", stats.capacity_bytes)
+        d.set_item("capacity_bytes", stats.capacity_bytes)?;
+        d.set_item("errors", stats.errors)?;
+        d.set_item("off", &stats.off)
     })
 }
 
