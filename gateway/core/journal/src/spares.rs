@@ -123,31 +123,41 @@ impl Spares {
         self.ready.lock().len() < READY
     }
 
-    /// Makes one spare full of zeros and syncs it.
-    pub fn make(&self, stop: &AtomicBool, pause: bool) -> io::Result<()> {
+    /// Makes one spare full of zeros, durably. `gently` leaves the disk to commits meanwhile.
+    pub fn make(&self, stop: &AtomicBool, gently: bool) -> io::Result<()> {
         let (path, file) = self.allocate()?;
+        match self.fill(&*file, stop, gently) {
+            Ok(true) => {
+                self.ready.lock().push(path);
+                Ok(())
+            }
+            Ok(false) => self.disk.remove(&path),
+            Err(error) => {
+                self.starved.store(is_full(&error), Ordering::Relaxed);
+                self.disk.remove(&path)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Fills a file with zeros; false where it was stopped before the end.
+    fn fill(&self, file: &dyn DiskFile, stop: &AtomicBool, gently: bool) -> io::Result<bool> {
         let zeros = vec![0; ZERO_CHUNK.min(self.segment_bytes as usize)];
         let mut offset = 0;
         while offset < self.segment_bytes {
             if stop.load(Ordering::Relaxed) {
-                return self.disk.remove(&path);
+                return Ok(false);
             }
             let len = zeros.len().min((self.segment_bytes - offset) as usize);
-            if let Err(error) = file
-                .write_at(&mut [IoSlice::new(&zeros[..len])], offset)
-                .and_then(|()| file.sync())
-            {
-                self.starved.store(is_full(&error), Ordering::Relaxed);
-                self.disk.remove(&path)?;
-                return Err(error);
-            }
-            offset += len as u64;
-            if pause {
+            file.write_at(&mut [IoSlice::new(&zeros[..len])], offset)?;
+            if gently {
+                file.sync()?;
                 std::thread::sleep(ZERO_PAUSE);
             }
+            offset += len as u64;
         }
-        self.ready.lock().push(path);
-        Ok(())
+        file.sync()?;
+        Ok(true)
     }
 
     /// Takes a segment out of the journal: it becomes a spare, or goes where there are enough. Durable on return, so that
