@@ -197,7 +197,9 @@ class Core:
 
         A row transaction goes to `on_rows(lsn, payload)`, which returns the flushed inodes in it. It may call `forget`,
         `update_names` and `attributes` for inodes that are resident already. A record about the data of an inode that is not
-        resident asks `load(inode)` for its row and extents; None: the inode is gone, the record is skipped.
+        resident asks `load(inode)` for its row and extents; None: the inode is gone, the record is skipped. Rows that the
+        database has already (up to its checkpoint's LSN) must not go backward meanwhile: their flushed inodes are returned
+        all the same, but they are not applied again.
         Afterwards all inodes with changes are resident and as they were. Exceptions of the callbacks pass through.
         Raises JournalError, CorruptError.
         """

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use caudal_journal::{Record, ReplayError};
 
 use crate::attributes::Attributes;
-use crate::engine::Engine;
+use crate::engine::{Engine, PendingFlush};
 use crate::errors::CoreError;
 use crate::inode::MAX_SIZE;
 use crate::inode::dirty::{Origin, Written};
@@ -105,25 +105,27 @@ impl<R: Rows> Replay<'_, R> {
 
     fn rows(&mut self, lsn: u64, payload: &[u8]) -> std::result::Result<(), Failure<R::Error>> {
         self.report.rows += 1;
+        let mut first_lsn = u64::MAX;
         for flushed in self.rows.apply(lsn, payload).map_err(Failure::Rows)? {
             let Some(live) = self.engine.table.get(flushed.inode) else {
                 continue;
             };
-            let fits = |splice: &Extent| {
-                splice
-                    .offset
-                    .checked_add(splice.len)
-                    .is_some_and(|end| end <= MAX_SIZE)
-            };
-            if !flushed.splices.iter().all(fits) {
-                let what = format!("the rows at LSN {lsn:#x} have a splice past the largest offset");
-                return Err(Failure::Core(CoreError::Corrupt(what)));
-            }
+            check_splices(lsn, &flushed.splices)?;
             let mut state = live.state.write();
+            first_lsn = state.since.map_or(first_lsn, |since| first_lsn.min(since.lsn));
             self.engine.change(&mut state, |state| {
                 state.replay_flushed(flushed.taken_lsn, flushed.splices)
             });
             state.last_lsn = state.last_lsn.max(lsn);
+        }
+        if first_lsn != u64::MAX {
+            // As after the flush itself: should the next recovery find these rows in the journal and not in the database, it
+            // needs all the changes that they stand for, or an inode would get the attributes of some of them.
+            let pending = PendingFlush {
+                commit_lsn: lsn,
+                first_lsn,
+            };
+            self.engine.pending_flushes.lock().push(pending);
         }
         Ok(())
     }
@@ -163,6 +165,18 @@ impl<R: Rows> Replay<'_, R> {
             }
         }
     }
+}
+
+fn check_splices(lsn: u64, splices: &[Extent]) -> Result<(), CoreError> {
+    let fits = |splice: &Extent| {
+        let end = splice.offset.checked_add(splice.len);
+        end.is_some_and(|end| end <= MAX_SIZE)
+    };
+    if splices.iter().all(fits) {
+        return Ok(());
+    }
+    let what = format!("the rows at LSN {lsn:#x} have a splice past the largest offset");
+    Err(CoreError::Corrupt(what))
 }
 
 fn corrupt(error: crate::inode::payload::BadPayload) -> CoreError {

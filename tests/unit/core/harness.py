@@ -135,9 +135,10 @@ class Files:
         row, extents = self.rows[inode]
         return _core.Attributes(*row), [tuple(e) for e in extents.values()]  # type: ignore[misc]
 
-    def _on_rows(self, _lsn: int, payload: bytes) -> Iterable[_core.Flushed]:
+    def _on_rows(self, lsn: int, payload: bytes) -> Iterable[_core.Flushed]:
         change = json.loads(payload)
-        self._apply(change)
+        if lsn > self.checkpoint_lsn:
+            self._apply(change)
         if "drop" in change:
             self.core.forget(change["drop"])
         return [

@@ -130,6 +130,29 @@ def test_a_clean_restart_keeps_dirty_data_and_lsns_grow(tmp_path: Path) -> None:
     files.core.close()
 
 
+def test_a_flush_that_no_checkpoint_has_keeps_its_changes_through_two_crashes(tmp_path: Path) -> None:
+    files = Files(tmp_path / "fs", segment_bytes=MIB // 4)
+    files.create(10)
+    files.create(11)
+    files.core.write(10, 0, b"x" * 50_000)
+    for offset in range(0, MIB, 50_000):
+        files.core.write(11, offset, b"y" * 50_000)
+    files.checkpoint()
+    checkpoint_lsn = files.core.durable_lsn
+    files.core.write(10, 0, b"z")
+    files.flush()
+    files = files.restart()
+    files.core.trim(checkpoint_lsn)
+    files = files.restart()
+    for inode in (10, 11):
+        files.load(inode)
+    assert files.core.read(10, 0, MIB) == b"z" + b"x" * 49_999
+    assert len(files.core.read(11, 0, 2 * MIB)) == 1_050_000
+    files.checkpoint()
+    assert files.core.trim(files.core.durable_lsn) == 0
+    files.core.close()
+
+
 def test_a_deleted_file_stays_deleted(tmp_path: Path) -> None:
     files = Files(tmp_path / "fs")
     files.create(10)
