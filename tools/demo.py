@@ -34,7 +34,8 @@ NEXT = """\
   mount -t nfs -o vers=4.2 HOST:/data /mnt  from a client that --clients lets in
   .venv/bin/caudal status --state DIR       what it does; flush, cache drop, fsck beside it
   make test                                 every claim above, and many more, as tests"""
-console = Console(highlight=False)
+# A log has no width; a terminal knows its own.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 116)
 
 
 @dataclass

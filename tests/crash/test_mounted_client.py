@@ -89,8 +89,10 @@ def test_writes_without_fsync_are_sent_again(
     server.wait_restarted(number)
     writing.wait(120)
     expected = "for part in 1 2 3 4 5 6; do seq -f 'part '$part' line %.0f' 400000; done"
+    # Six parts of 400,000 lines: "part N line " and a newline around each number's digits.
+    whole_bytes = 6 * sum(len(f"part 1 line {number}\n") for number in range(1, 400_001))
     with server.connect() as nfs:
-        assert nfs.stat("/f").size > 50_000_000
+        assert nfs.stat("/f").size == whole_bytes
     client.run(
         f"{expected} | cmp - {point}/f; echo 3 >/proc/sys/vm/drop_caches; {expected} | cmp - {point}/f", 120
     )

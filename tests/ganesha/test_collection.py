@@ -1,0 +1,91 @@
+"""Packs go when nothing lives in them, and are written anew when little does: seen from a client and from the store."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.caudal import Caudal
+from tests.support.processes import wait_until
+
+EAGER = (
+    "--gc-interval-s",
+    "0.3",
+    "--gc-grace-s",
+    "0",
+    "--flush-age-s",
+    "0.1",
+    "--checkpoint-interval-s",
+    "0.1",
+)
+FILE_BYTES = 100_000
+FILES = 60
+
+
+def content(name: str) -> bytes:
+    return hashlib.shake_128(name.encode()).digest(FILE_BYTES)
+
+
+def packs(server: Caudal) -> dict[str, int]:
+    """Blobs of the directory store: name → bytes."""
+    store: Path = server.state / "store"
+    return {path.name: path.stat().st_size for path in (store / "packs").rglob("*") if path.is_file()}
+
+
+def write_some(server: Caudal) -> None:
+    with server.connect() as client:
+        for number in range(FILES):
+            client.write_file(f"/f{number}", content(f"/f{number}"))
+    server.flush()
+
+
+def test_packs_of_deleted_files_go(caudal: Callable[..., Caudal]) -> None:
+    server = caudal(options=EAGER).start()
+    write_some(server)
+    assert sum(packs(server).values()) > FILES * FILE_BYTES
+    with server.connect() as client:
+        for number in range(FILES):
+            client.unlink(f"/f{number}")
+    wait_until(lambda: not packs(server), "no pack is left", 60)
+    server.fsck()
+
+
+def test_mostly_dead_packs_are_written_anew_and_files_stay_whole(caudal: Callable[..., Caudal]) -> None:
+    server = caudal(options=EAGER).start()
+    write_some(server)
+    before = packs(server)
+    kept = range(0, FILES, 10)
+    with server.connect() as client:
+        for number in range(FILES):
+            if number not in kept:
+                client.unlink(f"/f{number}")
+        live = len(kept) * FILE_BYTES
+        # Each pack that was less than a third live is replaced; what is left is little more than what lives.
+        wait_until(
+            lambda: sum(packs(server).values()) < 3 * live + (1 << 20), "dead bytes are given back", 60
+        )
+        assert packs(server).keys() != before.keys()
+        server.cli("cache", "drop")
+        for number in kept:
+            assert client.read_file(f"/f{number}") == content(f"/f{number}")
+    server.cli("fsck", "--deep", timeout_s=120)
+    old = server.kill_server()
+    server.wait_restarted(old)
+    with server.connect() as client:
+        for number in kept:
+            assert client.read_file(f"/f{number}") == content(f"/f{number}")
+
+
+def test_a_pack_that_no_transaction_names_goes(caudal: Callable[..., Caudal]) -> None:
+    """A crash between the PUT and the transaction leaves one; the next start flushes again and removes it."""
+    server = caudal(options=EAGER)
+    server.start(failpoints="flush.before_commit=kill@1")
+    with server.connect() as client:
+        old = server.pid("ganesha")
+        client.write_file("/file", content("/file"))
+    assert old is not None
+    server.wait_restarted(old)
+    server.flush()
+    with server.connect() as client:
+        assert client.read_file("/file") == content("/file")
+    wait_until(lambda: len(packs(server)) == 1, "only the pack that is named is left", 60)
+    server.fsck()
