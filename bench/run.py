@@ -1,31 +1,27 @@
 """Caudal beside the stock server on the same disk: python -m bench.run [--rounds N] [--small] [--modes …] [--dry]
 
 Starts both in a private network (needs root), runs compare.py's loads on them in turn, records figures, command, date and
-machine in bench/results/DATE.json, and renders docs/performance.md with its plot from the newest record.
+machine in bench/results/beside-stock-DATE.json, and renders docs/performance.md with its plot from the newest record.
 """
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import textwrap
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import compare
+from bench.record import machine, newest, recorded, save
 from tests.support import netns
 from tests.support.caudal import Caudal
 from tests.support.processes import ROOT
 from tests.support.stock import StockGanesha
 
-RESULTS = ROOT / "bench/results"
+KIND = "beside-stock"
 PAGE = ROOT / "docs/performance.md"
 PLOT = ROOT / "docs/performance.svg"
 MEANING = {
@@ -40,33 +36,6 @@ MEANING = {
     "unlink": "unlink",
     "mkdir": "mkdir",
 }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory_kib / 2**20),
-        "kernel": platform.release(),
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def measure(directory: Path, given: argparse.Namespace) -> compare.Rows:
@@ -96,27 +65,17 @@ def medians(record: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def newest() -> Path | None:
-    return max(RESULTS.glob("*.json"), default=None)
-
-
 def render(path: Path) -> None:
     """Writes docs/performance.md and its plot from a record."""
     record = json.loads(path.read_text())
     found = medians(record)
-    hardware = record["machine"]
     about = (
         "Caudal beside the stock server: nfs-ganesha of Debian 12 with FSAL_VFS on a local directory of the same disk. "
         "Caudal's store is a directory of that disk too, its journal is fsynced, and everything is measured through NFS 3 "
         "by `bench/nfsbench.c`, whose client shares the machine. Medians of the rounds; a ratio above 1 means that Caudal "
         "is faster."
     )
-    when = (
-        f"Recorded {record['date']} at commit {record['commit']} by `{record['command']}`, {record['rounds']} rounds, on "
-        f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory_gib']} GiB of memory, "
-        f"Linux {hardware['kernel']}."
-    )
-    lines = ["# Performance", "", *textwrap.wrap(about, 120), "", *textwrap.wrap(when, 120), ""]
+    lines = ["# Performance", "", *textwrap.wrap(about, 120), "", *recorded(record), ""]
     lines += [
         "| load | | Caudal | stock | unit | ratio | p99 Caudal | p99 stock |",
         "|---|---|---:|---:|---|---:|---:|---:|",
@@ -179,7 +138,7 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="after --: options of `caudal up`")
     given = parser.parse_args()
     if given.render:
-        record = newest()
+        record = newest(KIND)
         if record is None:
             sys.exit("nothing recorded yet")
         render(record)
@@ -196,17 +155,7 @@ def main() -> None:
     print(compare.table(rows))
     if given.dry:
         return
-    now = datetime.now(UTC)  # noqa: TID251 - the date of the record
-    command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
-    record = {
-        "date": f"{now:%Y-%m-%d %H:%M} UTC",
-        "commit": commit(),
-        "command": command,
-        "rounds": given.rounds,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{now:%Y%m%d-%H%M}.json"
-    path.write_text(json.dumps({**record, "machine": about, "rows": rows}, indent=1) + "\n")
+    path = save(KIND, "bench.run", about, rounds=given.rounds, rows=rows)
     render(path)
     print(f"recorded in {path.relative_to(ROOT)}, rendered into {PAGE.relative_to(ROOT)}")
 

@@ -53,6 +53,11 @@ LOG {{ Default_Log_Level = EVENT; }}
         """For nfsbench."""
         return f"nfs://127.0.0.1{EXPORT}?version=3&nfsport={self.nfs_port}&mountport={self.mountd_port}"
 
+    @property
+    def pid(self) -> int | None:
+        """The number of its process while it runs."""
+        return self._server.pid if self._server else None
+
     def kill(self) -> None:
         if self._server:
             self._server.kill()
