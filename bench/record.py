@@ -73,6 +73,6 @@ def recorded(record: Record) -> list[str]:
     rounds = f", {record['rounds']} rounds" if "rounds" in record else ""
     text = (
         f"Recorded {record['date']} at commit {record['commit']} by `{record['command']}`{rounds}, on "
-        f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory_gib']} GiB of memory, Linux {hardware['kernel']}."
+        f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory_gib']} GiB, Linux {hardware['kernel']}."
     )
     return textwrap.wrap(text, 120)

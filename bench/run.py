@@ -24,6 +24,8 @@ from tests.support.stock import StockGanesha
 KIND = "beside-stock"
 PAGE = ROOT / "docs/performance.md"
 PLOT = ROOT / "docs/performance.svg"
+README = ROOT / "README.md"
+README_MARKS = ("<!-- measured figures: begin -->\n", "<!-- measured figures: end -->")
 MEANING = {
     "write": "streaming write, then fsync",
     "read": "streaming read, warm",
@@ -80,13 +82,10 @@ def render(path: Path) -> None:
         "| load | | Caudal | stock | unit | ratio | p99 Caudal | p99 stock |",
         "|---|---|---:|---:|---|---:|---:|---:|",
     ]
-    for mode, (ours, theirs, ratio) in found.items():
+    for mode, figures in found.items():
         pairs = record["rows"][mode]
         p99 = [statistics.median(pair[side]["p99_us"] for pair in pairs) for side in (0, 1)]
-        lines.append(
-            f"| {mode} | {MEANING.get(mode, '')} | {ours:,.0f} | {theirs:,.0f} | {compare.unit(mode)[1]} | {ratio:.2f} | "
-            f"{p99[0]:,.0f} µs | {p99[1]:,.0f} µs |"
-        )
+        lines.append(f"{row(mode, figures)} {p99[0]:,.0f} µs | {p99[1]:,.0f} µs |")
     lines += [
         "",
         "![Ratio to the stock server by load](performance.svg)",
@@ -95,7 +94,32 @@ def render(path: Path) -> None:
         "",
     ]
     PAGE.write_text("\n".join(lines))
+    brief = [
+        *recorded(record),
+        "",
+        "| load | | Caudal | stock | unit | ratio |",
+        "|---|---|---:|---:|---|---:|",
+    ]
+    brief += [row(mode, figures) for mode, figures in found.items()]
+    into_readme(
+        "\n".join([*brief, "", "Stock is nfs-ganesha with FSAL_VFS on a directory of the same disk.", ""])
+    )
     plot({mode: ratio for mode, (_, _, ratio) in found.items()}, record)
+
+
+def row(mode: str, figures: tuple[float, float, float]) -> str:
+    """A row of a table, to which columns may be added."""
+    ours, theirs, ratio = figures
+    unit = compare.unit(mode)[1]
+    return f"| {mode} | {MEANING.get(mode, '')} | {ours:,.0f} | {theirs:,.0f} | {unit} | {ratio:.2f} |"
+
+
+def into_readme(text: str) -> None:
+    """Puts the figures between their marks."""
+    whole = README.read_text()
+    begin, end = README_MARKS
+    before, rest = whole.split(begin)
+    README.write_text(f"{before}{begin}{text}{end}{rest.split(end)[1]}")
 
 
 def plot(ratios: dict[str, float], record: dict[str, Any]) -> None:
