@@ -35,11 +35,12 @@ impl Engine {
 
     pub fn cache_drop(&self, l1: bool, l2: bool) -> Result<()> {
         self.check_open()?;
-        if l1 {
-            self.blocks.drop_l1();
-        }
+        // In this order: what leaves memory would be offered to a disk that is emptied next.
         if l2 {
             self.block_on(self.blocks.drop_l2())??;
+        }
+        if l1 {
+            self.blocks.drop_l1();
         }
         Ok(())
     }

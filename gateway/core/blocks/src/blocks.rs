@@ -91,6 +91,11 @@ impl Blocks {
         self.fetcher.cache.insert(key, payload);
     }
 
+    /// Puts a payload that was just put into the store into memory, and some time later into L2.
+    pub fn insert_written(&self, key: BlockKey, payload: &Bytes) {
+        self.fetcher.cache.insert_written(key, payload);
+    }
+
     /// Begins to bring blocks into memory, unless too many are under way already. Errors are left to the reader.
     pub fn prefetch(&self, pack: u64, first: u32, count: u32) {
         let wanted = |block: &u32| !self.fetcher.cache.contains_l1(BlockKey { pack, block: *block });

@@ -24,7 +24,7 @@ impl Batch {
             for (block, bytes) in (0..).zip(pack.blocks.drain(..)) {
                 self.engine
                     .blocks
-                    .insert(BlockKey { pack: pack.id, block }, bytes);
+                    .insert_written(BlockKey { pack: pack.id, block }, &bytes);
             }
         }
         if self.first_lsn != u64::MAX {

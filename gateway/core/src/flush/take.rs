@@ -48,9 +48,12 @@ impl Engine {
         let mut after = (0, 0);
         loop {
             let inodes = self.index.oldest_inodes(after, 256);
-            for (lsn, inode, _) in &inodes {
+            for (lsn, inode, since_ns) in &inodes {
                 after = (*lsn, *inode);
-                if how.upto_lsn.is_some_and(|upto| *lsn > upto) || !batch.take_inode(*inode, how) {
+                // In the order of LSNs the times rise too, but for what an overtaken flush left: that waits for its neighbours.
+                let young = how.dirty_before_ns.is_some_and(|before| *since_ns > before);
+                let newer = how.upto_lsn.is_some_and(|upto| *lsn > upto);
+                if young || newer || !batch.take_inode(*inode, how) {
                     return;
                 }
             }

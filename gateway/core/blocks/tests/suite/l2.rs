@@ -62,12 +62,32 @@ fn what_was_flushed_survives_a_restart() {
     let (rt, dir) = (runtime(), tempfile::tempdir().unwrap());
     let (store, pack) = store_with_pack(&rt);
     let blocks = open(&rt, &store, config(dir.path(), 1));
-    for (block, payload) in (0..).zip(pack.blocks.clone()) {
-        blocks.insert(BlockKey { pack: ID, block }, payload);
+    for (block, payload) in (0..).zip(&pack.blocks) {
+        blocks.insert_written(BlockKey { pack: ID, block }, payload);
     }
     rt.block_on(blocks.close()).unwrap();
     drop(blocks);
     assert_eq!(visit(&rt, &store, &pack, config(dir.path(), 1)).0, 0);
+}
+
+/// The disk is spared while the clients write; what leaves memory for whatever reason goes there.
+#[test]
+fn what_was_flushed_goes_to_the_disk_when_it_leaves_memory() {
+    let (rt, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let (store, pack) = store_with_pack(&rt);
+    let blocks = open(&rt, &store, config(dir.path(), 1));
+    for (block, payload) in (0..).zip(&pack.blocks) {
+        blocks.insert_written(BlockKey { pack: ID, block }, payload);
+    }
+    assert_eq!(rt.block_on(blocks.get_run(ID, 0, BLOCKS)).unwrap(), pack.blocks);
+    assert_eq!(blocks.stats().l2.bytes, 0);
+    blocks.drop_l1();
+    assert_eq!(rt.block_on(blocks.get_run(ID, 0, BLOCKS)).unwrap(), pack.blocks);
+    assert_eq!(
+        (blocks.stats().l2.hits, store.gets.load(Relaxed)),
+        (u64::from(BLOCKS), 0)
+    );
+    rt.block_on(blocks.close()).unwrap();
 }
 
 /// Much more than the disk takes at once: it is written by and by, and read from memory until then.
