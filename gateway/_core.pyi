@@ -235,7 +235,11 @@ class Core:
         """
 
     def wait_durable(self, lsn: int) -> None:
-        """Returns when the record is durable, and gives the thread's slot back. Raises JournalError."""
+        """Returns when the record is durable, and gives the thread's slot back. Raises JournalError.
+
+        On a thread of Ganesha's, inside an operation that the shim brackets (begin and settle of pyganesha_io.h), it returns
+        at once: the shim waits, without the GIL, before it lets the operation be answered.
+        """
 
     def activate(self, attributes: Attributes, extents: Sequence[Extent]) -> None:
         """Makes a regular file resident with the attributes and extents of its row; does nothing where it is resident.

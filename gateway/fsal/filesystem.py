@@ -26,6 +26,10 @@ READDIR_PAGE = 128
 class CaudalFsal(Fsal):
     """One file system, served as one export."""
 
+    # Operations compute for microseconds, and wait for the journal when they have left Python; what waits for SQL to read
+    # a disk holds up the others, who would mostly wait for the same disk.
+    calls_max = 1
+
     def __init__(
         self,
         namespace: Namespace,

@@ -73,6 +73,10 @@ class Fsal(ABC):
     """Major and minor number of the file system, 64 bits each. The major one is in every file handle: it must be the same
     after a restart, and another for every other file system of the server."""
 
+    calls_max: int = 0
+    """Calls of methods by Ganesha's workers that may be under way at once; 0: as many as there are workers. A small number
+    pays where methods compute and never wait for long: the others wait without troubling the one that has Python's lock."""
+
     upcalls: UpcallsLike | None = None
     """Set by the shim before :meth:`ready`."""
 

@@ -35,6 +35,8 @@ static struct file files[FILES];
 static int nfiles;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long calls[4], completions, commits_fail;
+static int settles_fail;
+static long begun;
 
 static struct file *find(uint64_t inode)
 {
@@ -146,7 +148,19 @@ static int core_getattributes(void *core, uint64_t inode, uint64_t generation, s
 	return PYGANESHA_DONE;
 }
 
-static struct pyganesha_io io = { PYGANESHA_IO_ABI, sizeof(io), NULL, core_read, core_write, core_commit, core_getattributes };
+static void core_begin(void *core)
+{
+	__atomic_add_fetch(&begun, 1, __ATOMIC_SEQ_CST);
+}
+
+static int core_settle(void *core)
+{
+	__atomic_sub_fetch(&begun, 1, __ATOMIC_SEQ_CST);
+	return settles_fail ? -EIO : PYGANESHA_DONE;
+}
+
+static struct pyganesha_io io = { PYGANESHA_IO_ABI, sizeof(io), NULL, core_read, core_write, core_commit, core_getattributes,
+	core_begin, core_settle };
 
 static PyObject *py_capsule(PyObject *self, PyObject *none)
 {
@@ -171,6 +185,18 @@ static PyObject *py_fail_commits(PyObject *self, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
+static PyObject *py_fail_settles(PyObject *self, PyObject *arg)
+{
+	settles_fail = PyObject_IsTrue(arg);
+	Py_RETURN_NONE;
+}
+
+/* Operations that were begun and are not settled yet. */
+static PyObject *py_begun(PyObject *self, PyObject *none)
+{
+	return PyLong_FromLong(begun);
+}
+
 static PyObject *py_counts(PyObject *self, PyObject *none)
 {
 	return Py_BuildValue("kkkkk", calls[0], calls[1], calls[2], calls[3], completions);
@@ -187,7 +213,8 @@ static PyObject *py_hold(PyObject *self, PyObject *arg)
 }
 
 static PyMethodDef methods[] = { { "capsule", py_capsule, METH_NOARGS }, { "add", py_add, METH_O },
-	{ "counts", py_counts, METH_NOARGS }, { "hold", py_hold, METH_O }, { "fail_commits", py_fail_commits, METH_O }, { NULL } };
+	{ "counts", py_counts, METH_NOARGS }, { "hold", py_hold, METH_O }, { "fail_commits", py_fail_commits, METH_O },
+	{ "fail_settles", py_fail_settles, METH_O }, { "begun", py_begun, METH_NOARGS }, { NULL } };
 static struct PyModuleDef module = { PyModuleDef_HEAD_INIT, "pyganesha_test_core", NULL, -1, methods };
 
 PyMODINIT_FUNC PyInit_pyganesha_test_core(void)

@@ -81,6 +81,26 @@ class Faulty(MemFs):
         return super().mkdir(directory, name, attributes, caller)
 
 
+class Counted(MemFs):
+    """Keeps the most calls that were under way at once, in the file that the options name after the bound on them."""
+
+    def __init__(self, options: str) -> None:
+        most, _, path = options.partition(" ")
+        super().__init__("")
+        self.calls_max, self.diary = int(most), Path(path)
+        self.counting, self.now, self.most = threading.Lock(), 0, 0
+
+    def lookup(self, directory: int, name: bytes) -> Attributes:
+        with self.counting:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.diary.write_text(str(self.most))
+        time.sleep(0.05)
+        with self.counting:
+            self.now -= 1
+        return super().lookup(directory, name)
+
+
 class Sneaky(MemFs):
     """Changes a file's size beside NFS every 50 ms, and says so."""
 
@@ -140,7 +160,9 @@ class Native(MemFs):
             threading.Thread(target=self.hold).start()
         if name == b"fail-commits":
             self.core.fail_commits(True)
-        self.diary.write_text(" ".join(str(n) for n in self.core.counts()))
+        if name == b"fail-settles":
+            self.core.fail_settles(True)
+        self.diary.write_text(" ".join(str(n) for n in (*self.core.counts(), self.core.begun())))
         return super().mkdir(directory, name, attributes, caller)
 
     def hold(self) -> None:

@@ -12,6 +12,7 @@ from tests.ganesha.nfs3_client import FILE_SYNC, JUKEBOX, STALE, UNSTABLE, Clien
 from tests.ganesha.pyganesha_server import FSALS, Rpcbind, Server, native_core, status_of
 
 pytestmark = pytest.mark.ganesha
+EIO = 5
 LATER = 4 << 20  # from this offset on the test's core completes on another thread
 
 
@@ -34,7 +35,7 @@ def client(server: Server) -> Iterator[Client]:
 
 
 def counts(server: Server, client: Client, name: bytes) -> list[int]:
-    """Calls so far of read, write, commit and getattributes, and asynchronous completions."""
+    """Calls so far of read, write, commit and getattributes, asynchronous completions, operations that are not settled."""
     client.mkdir(client.root, name)
     return [int(n) for n in Path(server.service.options).read_text().split()]
 
@@ -49,7 +50,7 @@ def test_the_core_serves_the_data(server: Server, client: Client) -> None:
     assert client.read(handle, 0, 400_000) == (expected, True)
     assert client.read(handle, 1, 100) == (expected[1:101], False)
     assert client.getattr(handle).size == 300_000
-    reads, writes, commits, getattributes, later = counts(server, client, b"count")
+    reads, writes, commits, getattributes, later, begun = counts(server, client, b"count")
     assert (writes, commits, later) == (
         3,
         1,
@@ -57,6 +58,7 @@ def test_the_core_serves_the_data(server: Server, client: Client) -> None:
     )  # the first write was asked twice: not resident, then after load
     assert reads == 2
     assert getattributes > 0
+    assert begun == 1, "each operation was settled but for the one that asks"
 
 
 def test_completion_from_another_thread(server: Server, client: Client) -> None:
@@ -81,6 +83,12 @@ def test_failures_of_the_core(server: Server, client: Client) -> None:
     client.write(handle, 0, b"x")
     client.mkdir(client.root, b"fail-commits")
     assert status_of(client.commit, handle) == JUKEBOX
+
+
+def test_an_operation_that_cannot_be_made_durable_fails(server: Server, client: Client) -> None:
+    client.mkdir(client.root, b"before")
+    assert status_of(client.mkdir, client.root, b"fail-settles") == EIO
+    assert status_of(client.create, client.root, b"file") == EIO
 
 
 def test_an_inode_that_load_does_not_find_is_stale(tmp_path: Path, modules: Path) -> None:

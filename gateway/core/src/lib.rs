@@ -13,6 +13,7 @@ pub mod errors;
 pub mod flush;
 pub mod inode;
 pub mod journaled;
+pub mod operation;
 pub mod packs;
 mod py;
 pub mod read;

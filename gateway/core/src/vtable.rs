@@ -9,9 +9,10 @@ use crate::buffers::Buffers;
 use crate::completion::Outcome;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
+use crate::operation;
 use crate::write::WriteHow;
 
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 pub const NAME: &CStr = c"pyganesha.io";
 pub const DONE: c_int = 0;
 pub const PENDING: c_int = 1;
@@ -104,6 +105,8 @@ pub struct Io {
         generation: u64,
         out: *mut CAttributes,
     ) -> c_int,
+    pub begin: unsafe extern "C" fn(core: *const c_void),
+    pub settle: unsafe extern "C" fn(core: *const c_void) -> c_int,
 }
 
 /// The table and the engine that it points to, which lives as long as the table.
@@ -127,6 +130,8 @@ impl OwnedIo {
             write,
             commit,
             getattributes,
+            begin,
+            settle,
         };
         Self { io, engine }
     }
@@ -282,6 +287,26 @@ unsafe extern "C" fn getattributes(
     }
 }
 
+unsafe extern "C" fn begin(core: *const c_void) {
+    // SAFETY: `core` is ours.
+    unsafe {
+        enter(core, |engine| {
+            operation::begin(engine);
+            DONE
+        });
+    }
+}
+
+unsafe extern "C" fn settle(core: *const c_void) -> c_int {
+    // SAFETY: `core` is ours.
+    unsafe {
+        enter(core, |engine| match operation::settle(engine) {
+            Ok(()) => DONE,
+            Err(error) => code(&error),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::mem::offset_of;
@@ -294,10 +319,11 @@ mod tests {
         assert_eq!(offset_of!(CAttributes, change), 32);
         assert_eq!(offset_of!(CAttributes, kind), 72);
         assert_eq!(offset_of!(CAttributes, rdev_minor), 96);
-        assert_eq!((size_of::<Io>(), align_of::<Io>()), (48, 8));
+        assert_eq!((size_of::<Io>(), align_of::<Io>()), (64, 8));
         assert_eq!(offset_of!(Io, core), 8);
         assert_eq!(offset_of!(Io, read), 16);
         assert_eq!(offset_of!(Io, getattributes), 40);
+        assert_eq!(offset_of!(Io, settle), 56);
         assert_eq!(offset_of!(OwnedIo, io), 0);
     }
 }

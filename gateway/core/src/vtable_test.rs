@@ -12,7 +12,8 @@ use crate::attributes::Attributes;
 use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
 use crate::flush::take::TakeHow;
-use crate::inode::payload::AttrChange;
+use crate::inode::payload::{AttrChange, KIND_ROWS};
+use crate::operation;
 use crate::vtable::{CAttributes, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
 
 const SPACE: usize = 1 << 20;
@@ -325,5 +326,35 @@ fn an_operation_that_is_abandoned_is_answered_all_the_same() {
     engine.later(answer(sender)).cancel();
     assert_eq!(receiver.iter().collect::<Vec<_>>(), [true, false]);
     assert_eq!(engine.pending.load(Relaxed), 0);
+    engine.close();
+}
+
+/// What an operation changed is waited for at its end, whatever it asked for meanwhile; other threads wait when they ask.
+#[test]
+fn an_operation_waits_when_it_settles() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(directory.path());
+    let owned = OwnedIo::new(engine.clone());
+    let io = owned.io();
+    let append = || {
+        operation::reserve(&engine, 10).unwrap();
+        let journal = engine.journal().unwrap();
+        let lsn = journal
+            .append(KIND_ROWS, b"rows", bytes::Bytes::new())
+            .unwrap()
+            .lsn;
+        operation::appended(&engine);
+        operation::wait_durable(&engine, lsn).unwrap();
+        (journal.durable_lsn() >= lsn, lsn)
+    };
+    assert!(append().0);
+    // SAFETY: the table's own pointer.
+    unsafe { (io.begin)(io.core) };
+    let (durable, lsn) = append();
+    assert!(!durable, "the journal syncs by itself after a second only");
+    // SAFETY: as above.
+    assert_eq!(unsafe { (io.settle)(io.core) }, DONE);
+    assert!(engine.journal().unwrap().durable_lsn() >= lsn);
+    assert!(append().0, "it has ended");
     engine.close();
 }

@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define PYGANESHA_IO_ABI 1u
+#define PYGANESHA_IO_ABI 2u
 #define PYGANESHA_IO_NAME "pyganesha.io"
 
 enum { PYGANESHA_DONE = 0, PYGANESHA_PENDING = 1, PYGANESHA_NOT_RESIDENT = 2 };
@@ -68,6 +68,13 @@ struct pyganesha_io {
 
 	/* Attributes of a resident inode, or NOT_RESIDENT: the shim then asks Fsal.getattr. */
 	int (*getattributes)(void *core, uint64_t inode, uint64_t generation, struct pyganesha_attributes *out);
+
+	/* Around each call of a method of the Fsal, on the thread that calls it. After `begin` the method need not wait for what
+	 * it changed to be durable: `settle`, called without Python's lock, does, and its error is the operation's.
+	 * A method that waits while it holds a place in the interpreter keeps others from it; waiting in C, all share one
+	 * sync. */
+	void (*begin)(void *core);
+	int (*settle)(void *core);
 };
 
 #endif

@@ -33,22 +33,24 @@ static fsal_status_t read_directory(struct fsal_obj_handle *directory, fsal_cook
 	bool ended = false, stopped = false;
 	int status;
 
-	pyg_thread_enter();
-	status = pyg_py_readdir_open(d.export, pyg_object_of(directory)->key.inode, whence ? *whence : 0, &reader);
+	status = PYG_CALL(d.export,
+			  pyg_py_readdir_open(d.export, pyg_object_of(directory)->key.inode, whence ? *whence : 0, &reader));
 	if (status != ERR_FSAL_NO_ERROR)
 		return pyg_status(status);
 	entries = gsh_malloc(BATCH * sizeof(*entries));
 	while (!ended && !stopped) {
 		size_t count;
 
-		status = pyg_py_readdir_next(reader, entries, BATCH, &count, &ended);
+		status = PYG_CALL(d.export, pyg_py_readdir_next(reader, entries, BATCH, &count, &ended));
 		if (status != ERR_FSAL_NO_ERROR)
 			break;
 		for (size_t i = 0; i < count && !stopped; i++)
 			stopped = deliver(&d, &entries[i]) >= DIR_READAHEAD;
 	}
 	gsh_free(entries);
+	pyg_enter(d.export);
 	pyg_py_readdir_close(reader);
+	(void)pyg_leave(d.export, ERR_FSAL_NO_ERROR);
 	if (status == ERR_FSAL_NO_ERROR)
 		*eof = ended && !stopped; /* whoever stops may not have taken the last one */
 	return pyg_status(status);

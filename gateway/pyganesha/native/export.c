@@ -6,6 +6,8 @@
 static void free_export(struct pyg_export *x)
 {
 	pyg_opens_fini(&x->opens);
+	if (x->is_gated)
+		sem_destroy(&x->gate);
 	gsh_free(x->factory);
 	gsh_free(x->options);
 	gsh_free(x);
@@ -30,8 +32,7 @@ static fsal_status_t lookup_path(struct fsal_export *export, const char *path, s
 	struct pyganesha_attributes a;
 	int status;
 
-	pyg_thread_enter();
-	status = pyg_py_root(x, &a);
+	status = PYG_CALL(x, pyg_py_root(x, &a));
 	if (status == ERR_FSAL_NO_ERROR)
 		*handle = pyg_object_new(x, &a, attrs_out);
 	else
@@ -60,9 +61,8 @@ static fsal_status_t create_handle(struct fsal_export *export, struct gsh_buffde
 
 	if (!pyg_key_from_wire(desc, &key) || key.fsid != x->fsid_major)
 		return pyg_status(ERR_FSAL_BADHANDLE);
-	pyg_thread_enter();
 	/* Python decides whether the inode is still that generation; attributes of a core may outlive the name. */
-	status = pyg_py_getattr(x, key.inode, key.generation, &a);
+	status = PYG_CALL(x, pyg_py_getattr(x, key.inode, key.generation, &a));
 	if (status == ERR_FSAL_NOENT)
 		status = ERR_FSAL_STALE;
 	if (status == ERR_FSAL_NO_ERROR)
@@ -72,11 +72,10 @@ static fsal_status_t create_handle(struct fsal_export *export, struct gsh_buffde
 
 static fsal_status_t dynamic_info(struct fsal_export *export, struct fsal_obj_handle *handle, fsal_dynamicfsinfo_t *out)
 {
+	struct pyg_export *x = container_of(export, struct pyg_export, export);
 	struct pyg_fs_info info;
-	int status;
+	int status = PYG_CALL(x, pyg_py_statfs(x, &info));
 
-	pyg_thread_enter();
-	status = pyg_py_statfs(container_of(export, struct pyg_export, export), &info);
 	if (status != ERR_FSAL_NO_ERROR)
 		return pyg_status(status);
 	*out = (fsal_dynamicfsinfo_t){

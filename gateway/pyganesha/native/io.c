@@ -137,8 +137,7 @@ static void io_by_core(struct pyg_io_call *call)
 			status = pyg_status_of_errno(-rc);
 			break;
 		}
-		pyg_thread_enter();
-		rc = pyg_py_load(x, key.inode, key.generation);
+		rc = PYG_CALL(x, pyg_py_load(x, key.inode, key.generation));
 		if (rc != ERR_FSAL_NO_ERROR) {
 			status = pyg_status(rc);
 			break;
@@ -149,19 +148,19 @@ static void io_by_core(struct pyg_io_call *call)
 
 static void read_by_python(struct pyg_io_call *call)
 {
+	struct pyg_export *x = call->export; /* an asynchronous call may be gone when its method returns */
 	struct fsal_io_arg *arg = call->arg;
 	uint64_t inode = call->object->key.inode;
 	size_t amount = 0;
 	bool eof = false;
 	int status;
 
-	pyg_thread_enter();
 	if (call->export->reads_async && arg->iov_count == 1) {
-		status = pyg_py_read_async(call->export, inode, arg->offset, arg->iov, call);
+		status = PYG_CALL(x, pyg_py_read_async(x, inode, arg->offset, arg->iov, call));
 		if (status == ERR_FSAL_NO_ERROR)
 			return; /* the call belongs to the ReadRequest now */
 	} else {
-		status = pyg_py_read(call->export, inode, arg->offset, arg->iov, arg->iov_count, &amount, &eof);
+		status = PYG_CALL(x, pyg_py_read(x, inode, arg->offset, arg->iov, arg->iov_count, &amount, &eof));
 	}
 	if (status == ERR_FSAL_NO_ERROR)
 		fill_result(arg, true, amount, eof);
@@ -177,9 +176,8 @@ static void write_by_python(struct pyg_io_call *call)
 	int status;
 
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	status = pyg_py_write(call->export, call->object->key.inode, arg->offset, arg->iov, arg->iov_count, arg->fsal_stable,
-			      &caller, &amount, &stable);
+	status = PYG_CALL(call->export, pyg_py_write(call->export, call->object->key.inode, arg->offset, arg->iov, arg->iov_count,
+						     arg->fsal_stable, &caller, &amount, &stable));
 	if (status == ERR_FSAL_NO_ERROR)
 		fill_result(arg, false, amount, stable);
 	complete_here(call, pyg_status(status));
@@ -238,8 +236,7 @@ static fsal_status_t commit2(struct fsal_obj_handle *handle, off_t offset, size_
 
 		return rc < 0 ? pyg_status_of_errno(-rc) : pyg_status(ERR_FSAL_NO_ERROR);
 	}
-	pyg_thread_enter();
-	return pyg_status(pyg_py_commit(x, key->inode, offset, length));
+	return pyg_status(PYG_CALL(x, pyg_py_commit(x, key->inode, offset, length)));
 }
 
 /* The server's own defaults answer the same, but log it as critical; clients ask for these as a matter of course. */

@@ -21,6 +21,8 @@
 #include "nfs_exports.h"
 #include "sal_data.h"
 
+#include <semaphore.h>
+
 #include "pyganesha_io.h"
 
 /* --- Objects ------------------------------------------------------------------------------------------------- */
@@ -69,6 +71,8 @@ struct pyg_export {
 	PyObject *io_capsule;
 	const struct pyganesha_io *io; /* NULL: Python serves the data */
 	bool reads_async; /* Fsal.read_async is overridden */
+	bool is_gated; /* Fsal.calls_max is set: `gate` counts the calls that may still enter */
+	sem_t gate;
 	struct pyg_open_table opens;
 };
 
@@ -136,6 +140,9 @@ struct pyg_io_call;
 
 int pyg_start_python(void); /* 0, or -1 after logging why */
 bool pyg_python_runs(void);
+void pyg_gate_open(struct pyg_export *x, unsigned int calls_max); /* before the first call */
+void pyg_enter(struct pyg_export *x); /* before a call of pyg_py_*, and after it: */
+int pyg_leave(struct pyg_export *x, int status); /* the status, or that of making it durable */
 void pyg_thread_enter(void); /* gives this thread a Python thread state that lasts; cheap after the first time */
 void pyg_thread_keep(void); /* this thread has one already */
 void pyg_thread_init(void);

@@ -15,10 +15,8 @@ static fsal_status_t change_open(struct pyg_export *x, uint64_t inode, struct st
 	fsal_status_t status = pyg_status(ERR_FSAL_NO_ERROR);
 
 	if (wanted == FSAL_O_CLOSED) {
-		if (fd->openflags != FSAL_O_CLOSED && pyg_opens_release(&x->opens, inode, fd->openflags)) {
-			pyg_thread_enter();
-			pyg_py_released(x, inode);
-		}
+		if (fd->openflags != FSAL_O_CLOSED && pyg_opens_release(&x->opens, inode, fd->openflags))
+			(void)PYG_CALL(x, pyg_py_released(x, inode));
 	} else {
 		status = pyg_opens_change(&x->opens, inode, fd->openflags, wanted);
 	}
@@ -36,8 +34,7 @@ static fsal_status_t truncate_to_zero(struct pyg_export *x, const struct pyg_obj
 	if (FSAL_IS_ERROR(status))
 		return status;
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	return pyg_status(pyg_py_setattr(x, o->key.inode, &set, &caller));
+	return pyg_status(PYG_CALL(x, pyg_py_setattr(x, o->key.inode, &set, &caller)));
 }
 
 static bool verifier_matches(struct pyg_export *x, const struct pyganesha_attributes *a, fsal_verifier_t verifier)
@@ -108,8 +105,7 @@ static fsal_status_t create(struct pyg_export *x, struct pyg_object *directory, 
 		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	return pyg_status(pyg_py_create(x, directory->key.inode, name, mode, &set, &caller, a, created));
+	return pyg_status(PYG_CALL(x, pyg_py_create(x, directory->key.inode, name, mode, &set, &caller, a, created)));
 }
 
 /* The name was there already: what an open does to it. `*a` is renewed where that changes the file. */
@@ -143,8 +139,7 @@ static fsal_status_t open_name(struct pyg_export *x, struct pyg_object *director
 	fsal_status_t status;
 
 	if (how == FSAL_NO_CREATE) {
-		pyg_thread_enter();
-		status = pyg_status(pyg_py_lookup(x, directory->key.inode, name, &a));
+		status = pyg_status(PYG_CALL(x, pyg_py_lookup(x, directory->key.inode, name, &a)));
 	} else {
 		status = create(x, directory, name, how, attrs_in, &a, &created);
 	}

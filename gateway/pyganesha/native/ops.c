@@ -35,8 +35,7 @@ static fsal_status_t lookup(struct fsal_obj_handle *parent, const char *name, st
 	struct pyg_export *x = pyg_current_export();
 	struct pyganesha_attributes a;
 
-	pyg_thread_enter();
-	return answer(x, pyg_py_lookup(x, inode_of(parent), name, &a), &a, handle, attrs_out);
+	return answer(x, PYG_CALL(x, pyg_py_lookup(x, inode_of(parent), name, &a)), &a, handle, attrs_out);
 }
 
 static fsal_status_t make_directory(struct fsal_obj_handle *parent, const char *name, struct fsal_attrlist *attrs_in,
@@ -53,8 +52,7 @@ static fsal_status_t make_directory(struct fsal_obj_handle *parent, const char *
 		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	return answer(x, pyg_py_mkdir(x, inode_of(parent), name, &set, &caller, &a), &a, handle, attrs_out);
+	return answer(x, PYG_CALL(x, pyg_py_mkdir(x, inode_of(parent), name, &set, &caller, &a)), &a, handle, attrs_out);
 }
 
 static fsal_status_t make_symlink(struct fsal_obj_handle *parent, const char *name, const char *target,
@@ -71,8 +69,7 @@ static fsal_status_t make_symlink(struct fsal_obj_handle *parent, const char *na
 		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	return answer(x, pyg_py_symlink(x, inode_of(parent), name, target, &set, &caller, &a), &a, handle, attrs_out);
+	return answer(x, PYG_CALL(x, pyg_py_symlink(x, inode_of(parent), name, target, &set, &caller, &a)), &a, handle, attrs_out);
 }
 
 static fsal_status_t make_node(struct fsal_obj_handle *parent, const char *name, object_file_type_t type,
@@ -91,21 +88,19 @@ static fsal_status_t make_node(struct fsal_obj_handle *parent, const char *name,
 		return status;
 	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
 	return answer(x,
-		      pyg_py_mknod(x, inode_of(parent), name, pyg_kind_of(type), device ? attrs_in->rawdev.major : 0,
-				   device ? attrs_in->rawdev.minor : 0, &set, &caller, &a),
+		      PYG_CALL(x, pyg_py_mknod(x, inode_of(parent), name, pyg_kind_of(type), device ? attrs_in->rawdev.major : 0,
+					       device ? attrs_in->rawdev.minor : 0, &set, &caller, &a)),
 		      &a, handle, attrs_out);
 }
 
 static fsal_status_t read_link(struct fsal_obj_handle *handle, struct gsh_buffdesc *content, bool refresh)
 {
+	struct pyg_export *x = pyg_current_export();
 	char *target;
 	size_t length;
-	int status;
+	int status = PYG_CALL(x, pyg_py_readlink(x, inode_of(handle), &target, &length));
 
-	pyg_thread_enter();
-	status = pyg_py_readlink(pyg_current_export(), inode_of(handle), &target, &length);
 	if (status == ERR_FSAL_NO_ERROR) {
 		content->addr = target;
 		content->len = length + 1;
@@ -124,8 +119,7 @@ fsal_status_t pyg_get_attributes(struct pyg_export *x, const struct pyg_key *key
 		if (rc < 0)
 			return pyg_status_of_errno(-rc);
 	}
-	pyg_thread_enter();
-	return pyg_status(pyg_py_getattr(x, key->inode, key->generation, out));
+	return pyg_status(PYG_CALL(x, pyg_py_getattr(x, key->inode, key->generation, out)));
 }
 
 static fsal_status_t get_attributes(struct fsal_obj_handle *handle, struct fsal_attrlist *attrs_out)
@@ -163,14 +157,14 @@ static fsal_status_t set_attributes(struct fsal_obj_handle *handle, bool bypass,
 	if (FSAL_IS_ERROR(status))
 		return status;
 	pyg_fill_caller(&caller);
-	pyg_thread_enter();
-	return pyg_status(pyg_py_setattr(x, o->key.inode, &set, &caller));
+	return pyg_status(PYG_CALL(x, pyg_py_setattr(x, o->key.inode, &set, &caller)));
 }
 
 static fsal_status_t make_link(struct fsal_obj_handle *handle, struct fsal_obj_handle *directory, const char *name)
 {
-	pyg_thread_enter();
-	return pyg_status(pyg_py_link(pyg_current_export(), inode_of(handle), inode_of(directory), name));
+	struct pyg_export *x = pyg_current_export();
+
+	return pyg_status(PYG_CALL(x, pyg_py_link(x, inode_of(handle), inode_of(directory), name)));
 }
 
 /* A file that lost a name while open: if that was its last, the last close will tell Python. Asks the file itself, since the
@@ -179,10 +173,10 @@ static void note_orphan(struct pyg_export *x, const struct pyg_key *key)
 {
 	struct pyganesha_attributes a;
 
-	if (pyg_py_getattr(x, key->inode, key->generation, &a) != ERR_FSAL_NO_ERROR || a.nlink > 0)
+	if (PYG_CALL(x, pyg_py_getattr(x, key->inode, key->generation, &a)) != ERR_FSAL_NO_ERROR || a.nlink > 0)
 		return;
 	if (!pyg_opens_mark_orphan(&x->opens, key->inode))
-		pyg_py_released(x, key->inode);
+		(void)PYG_CALL(x, pyg_py_released(x, key->inode));
 }
 
 static fsal_status_t may_rename(struct pyg_export *x, struct pyg_object *moved, struct pyg_object *from, struct pyg_object *to,
@@ -206,10 +200,9 @@ static fsal_status_t rename_name(struct fsal_obj_handle *handle, struct fsal_obj
 	bool replaces = false, victim_open = false;
 	fsal_status_t status;
 
-	pyg_thread_enter();
 	/* Ganesha does not say what the new name holds. It matters to permissions, and while anything is open to orphans. */
 	if (op_ctx->creds.caller_uid != 0 || __atomic_load_n(&x->opens.inodes, __ATOMIC_SEQ_CST) > 0)
-		replaces = pyg_py_lookup(x, inode_of(new_directory), new_name, &a) == ERR_FSAL_NO_ERROR;
+		replaces = PYG_CALL(x, pyg_py_lookup(x, inode_of(new_directory), new_name, &a)) == ERR_FSAL_NO_ERROR;
 	if (replaces) {
 		victim = (struct pyg_key){ x->fsid_major, a.inode, a.generation };
 		victim_open = a.inode != inode_of(handle) && pyg_opens_is_open(&x->opens, a.inode);
@@ -218,7 +211,8 @@ static fsal_status_t rename_name(struct fsal_obj_handle *handle, struct fsal_obj
 			    replaces ? &victim : NULL);
 	if (FSAL_IS_ERROR(status))
 		return status;
-	status = pyg_status(pyg_py_rename(x, inode_of(old_directory), old_name, inode_of(new_directory), new_name, victim_open));
+	status = pyg_status(
+		PYG_CALL(x, pyg_py_rename(x, inode_of(old_directory), old_name, inode_of(new_directory), new_name, victim_open)));
 	if (!FSAL_IS_ERROR(status) && victim_open)
 		note_orphan(x, &victim);
 	return status;
@@ -233,8 +227,7 @@ static fsal_status_t remove_name(struct fsal_obj_handle *directory, struct fsal_
 
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_thread_enter();
-	status = pyg_status(pyg_py_unlink(x, inode_of(directory), name, victim_open));
+	status = pyg_status(PYG_CALL(x, pyg_py_unlink(x, inode_of(directory), name, victim_open)));
 	if (!FSAL_IS_ERROR(status) && victim_open)
 		note_orphan(x, &victim->key);
 	return status;

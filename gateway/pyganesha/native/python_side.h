@@ -1,11 +1,19 @@
 /* Functions that Cython defines (the *.pxi files): they take Python's lock themselves and call the export's Fsal.
  *
- * All return a status of fsal_errors_t, never raise, and write outputs only on success. Call pyg_thread_enter() before.
+ * All return a status of fsal_errors_t, never raise, and write outputs only on success. They are called through PYG_CALL, which
+ * ends when what they changed is durable; but for the making and closing of exports, which are nobody's request.
  */
 #ifndef PYGANESHA_PYTHON_SIDE_H
 #define PYGANESHA_PYTHON_SIDE_H
 
 #include "native.h"
+
+#define PYG_CALL(x, call)                    \
+	({                                   \
+		struct pyg_export *x_ = (x); \
+		pyg_enter(x_);               \
+		pyg_leave(x_, (call));       \
+	})
 
 int pyg_py_create_export(struct pyg_export *x);
 void pyg_py_close_export(struct pyg_export *x);

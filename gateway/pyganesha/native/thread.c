@@ -5,6 +5,9 @@
  */
 #include "native.h"
 
+/* A call that answers a read from inside may be entered again by what Ganesha does next. */
+static __thread unsigned int calls;
+
 static pthread_key_t thread_key;
 static __thread bool thread_entered;
 
@@ -35,4 +38,37 @@ void pyg_thread_enter(void)
 	PyGILState_Ensure();
 	pthread_setspecific(thread_key, PyEval_SaveThread()); /* drops the lock, keeps the state */
 	thread_entered = true;
+}
+
+/* Waiting for Python's lock is dear when many do it: each waiter wakes every switch interval to ask for it, and makes its holder
+ * drop it half-way. Those beyond Fsal.calls_max wait here instead, asleep. */
+void pyg_gate_open(struct pyg_export *x, unsigned int calls_max)
+{
+	x->is_gated = sem_init(&x->gate, 0, calls_max) == 0;
+}
+
+void pyg_enter(struct pyg_export *x)
+{
+	pyg_thread_enter();
+	if (calls++ > 0)
+		return;
+	if (x->io)
+		x->io->begin(x->io->core);
+	if (x->is_gated)
+		while (sem_wait(&x->gate) != 0)
+			; /* EINTR */
+}
+
+int pyg_leave(struct pyg_export *x, int status)
+{
+	int rc;
+
+	if (--calls > 0)
+		return status;
+	if (x->is_gated)
+		sem_post(&x->gate);
+	if (!x->io)
+		return status;
+	rc = x->io->settle(x->io->core);
+	return rc < 0 && status == ERR_FSAL_NO_ERROR ? (int)pyg_status_of_errno(-rc).major : status;
 }

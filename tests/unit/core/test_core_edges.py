@@ -127,7 +127,7 @@ def test_many_threads_share_group_commits(tmp_path: Path) -> None:
 
 
 class Table(ctypes.Structure):
-    """The start of struct pyganesha_io, and its last function."""
+    """struct pyganesha_io."""
 
     _fields_ = (
         ("abi", ctypes.c_uint32),
@@ -142,6 +142,8 @@ class Table(ctypes.Structure):
                 ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
             ),
         ),
+        ("begin", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("settle", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)),
     )
 
 
@@ -154,10 +156,35 @@ def test_the_capsule_holds_the_table_and_the_core(tmp_path: Path) -> None:
     pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
     table = Table.from_address(pointer(capsule, b"pyganesha.io"))
     del files
-    assert (table.abi, table.size) == (1, ctypes.sizeof(Table))
+    assert (table.abi, table.size) == (2, ctypes.sizeof(Table))
     out = (ctypes.c_uint64 * 13)()
     assert table.getattributes(table.core, 10, 1, out) == 0
     assert (out[0], out[1], out[8]) == (10, 1, 77)
     assert table.getattributes(table.core, 11, 1, out) == NOT_RESIDENT
     assert table.commit(table.core, 10, 1) == 0
     assert table.commit(table.core, 10, 2) < 0
+
+
+def test_an_operation_of_the_server_waits_when_it_settles(tmp_path: Path) -> None:
+    files = Files(tmp_path / "fs")
+    core = files.core
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype = ctypes.c_void_p
+    pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+    capsule = core.io_capsule()
+    table = Table.from_address(pointer(capsule, b"pyganesha.io"))
+
+    def change() -> int:
+        core.reserve(100)
+        lsn = core.append_rows(b"rows")
+        core.wait_durable(lsn)
+        return lsn
+
+    assert core.durable_lsn >= change()
+    table.begin(table.core)
+    lsn = change()
+    assert core.durable_lsn < lsn
+    assert table.settle(table.core) == 0
+    assert core.durable_lsn >= lsn
+    assert core.durable_lsn >= change(), "the operation has ended"
+    core.close()

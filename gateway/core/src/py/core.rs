@@ -15,13 +15,14 @@ use super::convert::{
 };
 use super::pack_store::footer_to;
 use super::types::{build, types};
-use super::{capsule, replay, reservation, stats};
+use super::{capsule, replay, stats};
 use crate::attributes::Names;
 use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
 use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
 use crate::inode::payload::{AttrChange, HoleChange, KIND_ROWS};
+use crate::operation;
 use crate::packs;
 use crate::write::WriteHow;
 
@@ -154,28 +155,25 @@ impl Core {
     }
 
     fn reserve(&self, bytes: u64) -> PyResult<()> {
-        Ok(reservation::reserve(&self.engine, bytes)?)
+        Ok(operation::reserve(&self.engine, bytes)?)
     }
 
     fn release(&self) {
-        reservation::release(&self.engine);
+        operation::release(&self.engine);
     }
 
-    fn append_rows(&self, py: Python<'_>, payload: &[u8]) -> PyResult<u64> {
-        let lsn = py.detach(|| -> Result<u64> {
-            let journal = self.engine.journal()?;
-            Ok(journal
-                .append(KIND_ROWS, &[], Bytes::copy_from_slice(payload))?
-                .lsn)
-        })?;
-        reservation::appended(&self.engine);
-        Ok(lsn)
+    /// With the GIL held: it takes a microsecond, in which whoever got the GIL could only wait for the namespace's lock.
+    fn append_rows(&self, payload: &[u8]) -> PyResult<u64> {
+        let journal = self.engine.journal().map_err(PyErr::from)?;
+        let appended = journal
+            .append(KIND_ROWS, &[], Bytes::copy_from_slice(payload))
+            .map_err(CoreError::from)?;
+        operation::appended(&self.engine);
+        Ok(appended.lsn)
     }
 
     fn wait_durable(&self, py: Python<'_>, lsn: u64) -> PyResult<()> {
-        let result = py.detach(|| -> Result<()> { Ok(self.engine.journal()?.wait_durable(lsn)?) });
-        reservation::release(&self.engine);
-        Ok(result?)
+        Ok(py.detach(|| operation::wait_durable(&self.engine, lsn))?)
     }
 
     fn activate(&self, attributes: &Bound<'_, PyAny>, extents: Vec<ExtentTuple>) -> PyResult<()> {
@@ -220,7 +218,6 @@ impl Core {
     #[pyo3(signature = (inode, *, size = None, atime_ns = None, mtime_ns = None, ctime_ns))]
     fn set_data_attributes(
         &self,
-        py: Python<'_>,
         inode: u64,
         size: Option<u64>,
         atime_ns: Option<i64>,
@@ -234,10 +231,10 @@ impl Core {
             mtime_ns,
             ctime_ns: Some(ctime_ns),
         };
-        let result = py.detach(|| {
-            self.engine
-                .append_attributes(&*self.engine.live(inode, None)?, &change)
-        });
+        let result = self
+            .engine
+            .live(inode, None)
+            .and_then(|live| self.engine.append_attributes(&live, &change));
         lsn_if_resident(result)
     }
 
@@ -260,7 +257,10 @@ impl Core {
     }
 
     fn forget(&self, py: Python<'_>, inode: u64) {
-        py.detach(|| self.engine.forget(inode));
+        // What is to be freed may be much.
+        if self.engine.table.get(inode).is_some() {
+            py.detach(|| self.engine.forget(inode));
+        }
     }
 
     fn read<'py>(

@@ -8,7 +8,6 @@ mod exceptions;
 mod journal_tail;
 mod pack_store;
 mod replay;
-mod reservation;
 mod stats;
 mod types;
 
