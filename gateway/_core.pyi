@@ -273,8 +273,27 @@ class Core:
         Raises OSError(EFBIG) for a size above 2**63 - 1, JournalError.
         """
 
-    def punch(self, inode: int, offset: int, length: int, time_ns: int) -> int | None:
-        """Makes the range read as zeros without changing the size. Returns as `set_data_attributes` does."""
+    def seek(self, inode: int, offset: int, *, hole: bool) -> int | None:
+        """Where the first data, or the first hole, begin at or after `offset`; None: no data before the end of the file.
+
+        The end of the file is a hole. Data are what was written, zeros too.
+        Raises OSError(ENXIO) where `offset` is not before the end, NotResident.
+        """
+
+    def allocate(self, inode: int, offset: int, length: int, *, uid: int = 0) -> int:
+        """Makes the file at least `offset + length` large, without giving it data. Durable when it returns, with its LSN.
+
+        Raises OSError (EFBIG; ENOSPC: the store has no room for what the range would hold), NotResident, Busy, JournalError.
+        """
+
+    def deallocate(self, inode: int, offset: int, length: int, *, uid: int = 0) -> int:
+        """Makes what of the range lies below the size a hole. Durable when it returns, with its LSN.
+
+        Raises NotResident, Busy, JournalError.
+        """
+
+    def will_need(self, inode: int, offset: int, length: int) -> None:
+        """Begins to fetch what of the range (length 0: to the end) fits half of L1. Raises NotResident."""
 
     def forget(self, inode: int) -> None:
         """The inode is deleted: drops its changes and extents at once. Callable during replay."""

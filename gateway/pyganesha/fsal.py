@@ -220,6 +220,22 @@ class Fsal(ABC):
     def commit(self, inode: int, offset: int, length: int) -> None:
         """Returns when what was written to the range (length 0: to the end) is durable."""
 
+    def seek(self, inode: int, offset: int, hole: bool) -> tuple[int, bool]:
+        """Where the first data, or with ``hole`` the first hole, begin at or after an offset; the end of the file is a hole.
+        Where nothing of it lies before the end of the file: the size, and True. ENXIO if the offset is not before the end.
+        """
+        raise FsalError(Status.NOTSUPP)
+
+    def allocate(self, inode: int, offset: int, length: int, caller: Caller) -> None:
+        """Makes the file at least offset + length large, and reserves room for the range as far as the file system can. What
+        was not written reads as zeros. Durable when it returns, as no commit follows; a caller other than root clears setuid
+        and setgid bits. EFBIG, ENOSPC, EDQUOT."""
+        raise FsalError(Status.NOTSUPP)
+
+    def deallocate(self, inode: int, offset: int, length: int, caller: Caller) -> None:
+        """Makes what of the range lies in the file read as zeros; its size stays. Else as :meth:`allocate`."""
+        raise FsalError(Status.NOTSUPP)
+
     # --- Data, without it --------------------------------------------------------------------------------------------------
 
     def io(self) -> object | None:

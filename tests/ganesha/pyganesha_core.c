@@ -1,6 +1,7 @@
 /* A native core for the tests of pyganesha: files of fixed room in memory, served through pyganesha_io.h.
  *
  * An inode is resident once `add` was called. Reads and writes at offsets of 4 MiB and more complete later, on another thread.
+ * A zero byte is a hole.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -34,7 +35,7 @@ struct job {
 static struct file files[FILES];
 static int nfiles;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned long calls[4], completions, commits_fail;
+static unsigned long calls[8], completions, commits_fail;
 static int settles_fail;
 static long begun;
 
@@ -159,8 +160,59 @@ static int core_settle(void *core)
 	return settles_fail ? -EIO : PYGANESHA_DONE;
 }
 
+static int core_seek(void *core, uint64_t inode, uint64_t generation, uint64_t offset, bool hole, uint64_t *found, bool *eof)
+{
+	struct file *f = find(inode);
+	uint64_t at = offset;
+
+	__atomic_add_fetch(&calls[4], 1, __ATOMIC_SEQ_CST);
+	if (!f)
+		return PYGANESHA_NOT_RESIDENT;
+	if (offset >= f->size)
+		return -ENXIO;
+	while (at < f->size && (f->data[at] == 0) != hole)
+		at++;
+	*found = at;
+	*eof = at == f->size;
+	return PYGANESHA_DONE;
+}
+
+static int core_allocate(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length, uint32_t uid)
+{
+	struct file *f = find(inode);
+
+	__atomic_add_fetch(&calls[5], 1, __ATOMIC_SEQ_CST);
+	if (!f)
+		return PYGANESHA_NOT_RESIDENT;
+	if (length > ROOM || offset > ROOM - length)
+		return -ENOSPC;
+	if (offset + length > f->size)
+		f->size = offset + length;
+	return PYGANESHA_DONE;
+}
+
+static int core_deallocate(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length, uint32_t uid)
+{
+	struct file *f = find(inode);
+
+	__atomic_add_fetch(&calls[6], 1, __ATOMIC_SEQ_CST);
+	if (!f)
+		return PYGANESHA_NOT_RESIDENT;
+	if (offset < f->size)
+		memset(f->data + offset, 0, length < f->size - offset ? length : f->size - offset);
+	return PYGANESHA_DONE;
+}
+
+static int core_will_need(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length)
+{
+	__atomic_add_fetch(&calls[7], 1, __ATOMIC_SEQ_CST);
+	if (offset > ROOM)
+		return -EINVAL;
+	return find(inode) ? PYGANESHA_DONE : PYGANESHA_NOT_RESIDENT;
+}
+
 static struct pyganesha_io io = { PYGANESHA_IO_ABI, sizeof(io), NULL, core_read, core_write, core_commit, core_getattributes,
-	core_begin, core_settle };
+	core_seek, core_allocate, core_deallocate, core_will_need, core_begin, core_settle };
 
 static PyObject *py_capsule(PyObject *self, PyObject *none)
 {
@@ -199,7 +251,7 @@ static PyObject *py_begun(PyObject *self, PyObject *none)
 
 static PyObject *py_counts(PyObject *self, PyObject *none)
 {
-	return Py_BuildValue("kkkkk", calls[0], calls[1], calls[2], calls[3], completions);
+	return Py_BuildValue("kkkkkkkkk", calls[0], calls[1], calls[2], calls[3], completions, calls[4], calls[5], calls[6], calls[7]);
 }
 
 /* Sleeps with Python's lock held. */

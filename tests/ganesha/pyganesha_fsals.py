@@ -1,5 +1,6 @@
 """File systems for the tests of pyganesha. Ganesha's process imports this module; the tests do not."""
 
+import errno
 import logging
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 from gateway.pyganesha import (
     Attributes,
     Caller,
+    CreateMode,
     Fsal,
     FsalError,
     LogHandler,
@@ -168,6 +170,39 @@ class Native(MemFs):
     def hold(self) -> None:
         time.sleep(0.2)
         self.core.hold(2.0)
+
+
+class Sparse(MemFs):
+    """Where a byte is zero is a hole. A file `old` is there from the start, and 8 MiB are all the room there is."""
+
+    ROOM = 8 << 20
+
+    def __init__(self, options: str) -> None:
+        super().__init__(options)
+        everybody = SetAttributes(mode=0o666)
+        old = self.create(1, b"old", CreateMode.GUARDED, everybody, Caller(0, 0, ()))[0]
+        self.nodes[old.inode].data.extend(b"old")
+        self.nodes[old.inode].change(self.now_ns())
+
+    def seek(self, inode: int, offset: int, hole: bool) -> tuple[int, bool]:
+        data = self.node(inode).data
+        if offset >= len(data):
+            raise OSError(errno.ENXIO, "after the end")
+        at = next((at for at in range(offset, len(data)) if (data[at] == 0) == hole), len(data))
+        return at, at == len(data)
+
+    def allocate(self, inode: int, offset: int, length: int, caller: Caller) -> None:
+        if offset + length > self.ROOM:
+            raise OSError(errno.ENOSPC, "no room")
+        node = self.node(inode)
+        node.data.extend(bytes(max(0, offset + length - len(node.data))))
+        node.change(self.now_ns(), mtime_ns=self.now_ns())
+
+    def deallocate(self, inode: int, offset: int, length: int, caller: Caller) -> None:
+        node = self.node(inode)
+        end = min(len(node.data), offset + length)
+        node.data[offset:end] = bytes(max(0, end - offset))
+        node.change(self.now_ns(), mtime_ns=self.now_ns())
 
 
 class StaleCore(MemFs):

@@ -37,7 +37,8 @@ def client(server: Server) -> Iterator[Client]:
 def counts(server: Server, client: Client, name: bytes) -> list[int]:
     """Calls so far of read, write, commit and getattributes, asynchronous completions, operations that are not settled."""
     client.mkdir(client.root, name)
-    return [int(n) for n in Path(server.service.options).read_text().split()]
+    numbers = [int(n) for n in Path(server.service.options).read_text().split()]
+    return [*numbers[:5], numbers[-1]]
 
 
 def test_the_core_serves_the_data(server: Server, client: Client) -> None:

@@ -16,6 +16,11 @@ pub enum CoreError {
     Stale(u64),
     #[error("the file would pass the largest size")]
     TooLarge,
+    /// What a seek looks for begins before the end of the file.
+    #[error("the offset is not before the end of the file")]
+    BeyondEnd,
+    #[error("the store has no room for it")]
+    NoSpace,
     /// Nothing was changed; try again.
     #[error("{0}")]
     Busy(&'static str),
@@ -43,6 +48,8 @@ impl CoreError {
         match self {
             Self::Stale(_) => libc::ESTALE,
             Self::TooLarge => libc::EFBIG,
+            Self::BeyondEnd => libc::ENXIO,
+            Self::NoSpace => libc::ENOSPC,
             Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),

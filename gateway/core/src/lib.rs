@@ -18,9 +18,11 @@ pub mod packs;
 mod py;
 pub mod read;
 pub mod replay;
+pub mod sparse;
 pub mod spill;
 pub mod stats;
 pub mod vtable;
+mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;

@@ -205,14 +205,16 @@ impl Engine {
         else {
             return;
         };
-        let end = wanted.end.min(size);
-        if wanted.start >= end {
+        self.prefetch(live, wanted.start, wanted.end.min(size));
+    }
+
+    /// Begins to fetch what of `[start, end)`, which lies below the size, is in packs and not in memory.
+    pub fn prefetch(&self, live: &Live, start: u64, end: u64) {
+        if start >= end {
             return;
         }
         let mut parts = Parts::new();
-        live.state
-            .read()
-            .resolve(wanted.start, end - wanted.start, &mut parts);
+        live.state.read().resolve(start, end - start, &mut parts);
         for part in &parts {
             if let Source::Pack { pack, pack_offset } = part.source {
                 let (first, last) = block_range(pack_offset, part.len);

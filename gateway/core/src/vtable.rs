@@ -10,6 +10,7 @@ use crate::completion::Outcome;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 use crate::operation;
+use crate::vtable_sparse::{allocate, deallocate, seek, will_need};
 use crate::write::WriteHow;
 
 pub const ABI: u32 = 2;
@@ -105,9 +106,36 @@ pub struct Io {
         generation: u64,
         out: *mut CAttributes,
     ) -> c_int,
+    pub seek: unsafe extern "C" fn(
+        core: *const c_void,
+        inode: u64,
+        generation: u64,
+        offset: u64,
+        hole: bool,
+        found: *mut u64,
+        eof: *mut bool,
+    ) -> c_int,
+    pub allocate: ChangeRange,
+    pub deallocate: ChangeRange,
+    pub will_need: unsafe extern "C" fn(
+        core: *const c_void,
+        inode: u64,
+        generation: u64,
+        offset: u64,
+        length: u64,
+    ) -> c_int,
     pub begin: unsafe extern "C" fn(core: *const c_void),
     pub settle: unsafe extern "C" fn(core: *const c_void) -> c_int,
 }
+
+pub type ChangeRange = unsafe extern "C" fn(
+    core: *const c_void,
+    inode: u64,
+    generation: u64,
+    offset: u64,
+    length: u64,
+    uid: u32,
+) -> c_int;
 
 /// The table and the engine that it points to, which lives as long as the table.
 #[repr(C)]
@@ -130,6 +158,10 @@ impl OwnedIo {
             write,
             commit,
             getattributes,
+            seek,
+            allocate,
+            deallocate,
+            will_need,
             begin,
             settle,
         };
@@ -167,7 +199,7 @@ impl Answer {
     }
 }
 
-fn code(error: &CoreError) -> c_int {
+pub fn code(error: &CoreError) -> c_int {
     match error {
         CoreError::NotResident(_) => NOT_RESIDENT,
         other => -other.errno(),
@@ -178,7 +210,7 @@ fn code(error: &CoreError) -> c_int {
 ///
 /// # Safety
 /// `core` is the pointer of a live [`Io`].
-unsafe fn enter(core: *const c_void, f: impl FnOnce(&Arc<Engine>) -> c_int) -> c_int {
+pub unsafe fn enter(core: *const c_void, f: impl FnOnce(&Arc<Engine>) -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the pointer comes from Arc::as_ptr of an Arc that lives; the one made here is never dropped.
         let engine = std::mem::ManuallyDrop::new(unsafe { Arc::from_raw(core.cast::<Engine>()) });
@@ -319,11 +351,13 @@ mod tests {
         assert_eq!(offset_of!(CAttributes, change), 32);
         assert_eq!(offset_of!(CAttributes, kind), 72);
         assert_eq!(offset_of!(CAttributes, rdev_minor), 96);
-        assert_eq!((size_of::<Io>(), align_of::<Io>()), (64, 8));
+        assert_eq!((size_of::<Io>(), align_of::<Io>()), (96, 8));
         assert_eq!(offset_of!(Io, core), 8);
         assert_eq!(offset_of!(Io, read), 16);
         assert_eq!(offset_of!(Io, getattributes), 40);
-        assert_eq!(offset_of!(Io, settle), 56);
+        assert_eq!(offset_of!(Io, seek), 48);
+        assert_eq!(offset_of!(Io, will_need), 72);
+        assert_eq!(offset_of!(Io, settle), 88);
         assert_eq!(offset_of!(OwnedIo, io), 0);
     }
 }

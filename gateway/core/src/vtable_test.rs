@@ -1,6 +1,8 @@
 //! The data path as C calls it: threads write, read and commit through the table while a flush takes what they wrote,
 //! memory is short, caches are dropped and the journal is trimmed. What a thread reads must be what it wrote.
 
+mod sparse;
+
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::Path;
@@ -14,7 +16,7 @@ use crate::engine::{Config, Engine};
 use crate::flush::take::TakeHow;
 use crate::inode::payload::{AttrChange, KIND_ROWS};
 use crate::operation;
-use crate::vtable::{CAttributes, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
+use crate::vtable::{CAttributes, ChangeRange, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
 
 const SPACE: usize = 1 << 20;
 const GENERATION: u64 = 7;
@@ -167,6 +169,28 @@ impl<'a> Client<'a> {
         out.size
     }
 
+    fn change(&self, function: ChangeRange, offset: u64, length: u64, uid: u32) -> i32 {
+        // SAFETY: no pointers but the core.
+        unsafe { function(self.io.core, self.inode, GENERATION, offset, length, uid) }
+    }
+
+    fn seek(&self, offset: u64, hole: bool) -> (i32, u64, bool) {
+        let (mut found, mut eof) = (u64::MAX, false);
+        // SAFETY: the outputs are ours.
+        let code = unsafe {
+            (self.io.seek)(
+                self.io.core,
+                self.inode,
+                GENERATION,
+                offset,
+                hole,
+                &mut found,
+                &mut eof,
+            )
+        };
+        (code, found, eof)
+    }
+
     fn commit(&self) -> i32 {
         // SAFETY: no pointers but the core.
         unsafe { (self.io.commit)(self.io.core, self.inode, GENERATION) }
@@ -194,7 +218,17 @@ fn write_and_read(engine: &Engine, io: &Io, inode: u64, rounds: usize) {
                 model.resize(offset, 0);
             }
             1 => assert_eq!(client.commit(), DONE),
-            2..=9 => {
+            2 => {
+                let end = model.len().min(offset + len);
+                assert_eq!(client.change(io.deallocate, offset as u64, len as u64, 0), DONE);
+                model.get_mut(offset..end).unwrap_or_default().fill(0);
+            }
+            3 => {
+                assert_eq!(client.change(io.allocate, offset as u64, len as u64, 0), DONE);
+                model.resize(model.len().max(offset + len), 0);
+            }
+            4 => seek_agrees(&client, &model, offset),
+            5..=9 => {
                 let data = vec![round as u8 | 1; len];
                 assert_eq!(client.write(offset as u64, &data, round % 16 == 0), DONE);
                 model.resize(model.len().max(offset + len), 0);
@@ -210,6 +244,25 @@ fn write_and_read(engine: &Engine, io: &Io, inode: u64, rounds: usize) {
                 assert_eq!(client.size(), model.len() as u64);
             }
         }
+    }
+}
+
+/// What is written is never zero: where the model has another byte there are data, and nowhere else.
+fn seek_agrees(client: &Client<'_>, model: &[u8], offset: usize) {
+    for hole in [false, true] {
+        let (code, found, eof) = client.seek(offset as u64, hole);
+        if offset >= model.len() {
+            assert_eq!(code, -libc::ENXIO);
+            continue;
+        }
+        let expected = model[offset..].iter().position(|byte| (*byte == 0) == hole);
+        let expected = expected.map_or(model.len(), |at| offset + at);
+        assert_eq!(
+            (code, found),
+            (DONE, expected as u64),
+            "hole {hole} from {offset}"
+        );
+        assert_eq!(eof, expected == model.len());
     }
 }
 

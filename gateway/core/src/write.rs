@@ -18,7 +18,7 @@ use crate::errors::{CoreError, Result};
 use crate::inode::MAX_SIZE;
 use crate::inode::dirty::{Origin, Written};
 use crate::inode::live::Live;
-use crate::inode::payload::{AttrChange, DataHead, HoleChange, KIND_ATTR, KIND_DATA, KIND_HOLE};
+use crate::inode::payload::{AttrChange, DataHead, KIND_ATTR, KIND_DATA};
 use crate::inode::state::State;
 
 /// Data of one journal record at most, and its share of a segment; longer writes are several records.
@@ -223,18 +223,8 @@ impl Engine {
         })
     }
 
-    /// Makes a range read as zeros; the LSN makes it durable. The caller has reserved room.
-    pub fn append_hole(&self, live: &Live, change: &HoleChange) -> Result<u64> {
-        let journal = self.journal()?;
-        self.changing(journal, live, |engine, state| {
-            let appended = journal.append(KIND_HOLE, &change.encode(), Bytes::new())?;
-            engine.change(state, |state| state.punch(appended.lsn, change));
-            Ok(appended.lsn)
-        })
-    }
-
     /// Runs a change of a live inode under its lock, entered into the dirty index before anything is appended.
-    fn changing(
+    pub fn changing(
         &self,
         journal: &Journal,
         live: &Live,

@@ -4,7 +4,8 @@
  * struct and what `core` points at alive until Fsal.close() has returned.
  *
  * Rules of every function:
- *  - It may be called from any number of threads at once and must not block on an object store.
+ *  - It may be called from any number of threads at once and must not block on an object store. commit, allocate and deallocate
+ *    wait for disks, since Ganesha has no other form of them; -EAGAIN where too many callers do already: the client tries again.
  *  - It returns PYGANESHA_DONE, PYGANESHA_PENDING, PYGANESHA_NOT_RESIDENT or a negative errno.
  *  - PENDING: `done` is called exactly once, later, from any thread (never from inside the call), with 0 or a negative
  *    errno. Buffers and token stay valid until then.
@@ -62,12 +63,25 @@ struct pyganesha_io {
 	int (*write)(void *core, uint64_t inode, uint64_t generation, uint64_t offset, const struct iovec *iov, int iovcnt,
 		     bool stable, uint32_t uid, pyganesha_done done, void *token);
 
-	/* Returns when everything written to the inode before the call is durable. Blocks: Ganesha has no other form.
-	 * -EAGAIN: too many callers are waiting already; the client tries again. */
+	/* Returns when everything written to the inode before the call is durable. */
 	int (*commit)(void *core, uint64_t inode, uint64_t generation);
 
 	/* Attributes of a resident inode, or NOT_RESIDENT: the shim then asks Fsal.getattr. */
 	int (*getattributes)(void *core, uint64_t inode, uint64_t generation, struct pyganesha_attributes *out);
+
+	/* The first data, or with `hole` the first hole, at or after offset; the end of the file is a hole. *eof: nothing of it lies
+	 * before the end of the file, and *found is the size. -ENXIO: offset is not before the end of the file. */
+	int (*seek)(void *core, uint64_t inode, uint64_t generation, uint64_t offset, bool hole, uint64_t *found, bool *eof);
+
+	/* Makes the file at least offset + length large, if there is room for what it would hold; what was not written reads as
+	 * zeros. Durable when DONE. uid: the caller's (setuid clearing). -EFBIG, -ENOSPC, -EDQUOT. */
+	int (*allocate)(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length, uint32_t uid);
+
+	/* Makes what of the range lies in the file read as zeros and take no room; the size stays. As allocate otherwise. */
+	int (*deallocate)(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length, uint32_t uid);
+
+	/* The range (length 0: to the end of the file) will be read soon: what the core fetches for that, nobody waits for. */
+	int (*will_need)(void *core, uint64_t inode, uint64_t generation, uint64_t offset, uint64_t length);
 
 	/* Around each call of a method of the Fsal, on the thread that calls it. After `begin` the method need not wait for what
 	 * it changed to be durable: `settle`, called without Python's lock, does, and its error is the operation's.

@@ -128,6 +128,38 @@ cdef public int pyg_py_write(pyg_export *x, uint64_t inode, uint64_t offset, con
         return failed(x, "write", failure)
 
 
+cdef public int pyg_py_seek(pyg_export *x, uint64_t inode, uint64_t offset, cbool hole, uint64_t *found, cbool *eof) noexcept with gil:
+    cdef uint64_t at
+    try:
+        where, ends = (<object>x.fs).seek(inode, offset, bool(hole))
+        at = where
+        if at < offset:
+            raise ValueError(f"seek found {at}, before {offset}")
+        found[0] = at
+        eof[0] = ends
+        return ERR_FSAL_NO_ERROR
+    except BaseException as failure:
+        return failed(x, "seek", failure)
+
+
+cdef public int pyg_py_allocate(pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length,
+                                const pyg_caller *caller) noexcept with gil:
+    try:
+        (<object>x.fs).allocate(inode, offset, length, caller_of(caller))
+        return ERR_FSAL_NO_ERROR
+    except BaseException as failure:
+        return failed(x, "allocate", failure)
+
+
+cdef public int pyg_py_deallocate(pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length,
+                                  const pyg_caller *caller) noexcept with gil:
+    try:
+        (<object>x.fs).deallocate(inode, offset, length, caller_of(caller))
+        return ERR_FSAL_NO_ERROR
+    except BaseException as failure:
+        return failed(x, "deallocate", failure)
+
+
 cdef public int pyg_py_commit(pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length) noexcept with gil:
     try:
         (<object>x.fs).commit(inode, offset, length)

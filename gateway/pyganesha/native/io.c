@@ -1,9 +1,6 @@
 /* Data: through the native core without Python's lock where the file system has one, else through its Python methods. */
 #include "python_side.h"
 
-/* A core that evicts an inode right after Fsal.load made it resident; after that the client tries again. */
-#define LOAD_ATTEMPTS 4
-
 struct pyg_io_call {
 	struct pyg_export *export;
 	struct pyg_object *object;
@@ -121,7 +118,7 @@ static void io_by_core(struct pyg_io_call *call)
 	struct pyg_export *x = call->export;
 	fsal_status_t status = pyg_status(ERR_FSAL_DELAY);
 
-	for (int attempt = 0; attempt < LOAD_ATTEMPTS; attempt++) {
+	for (int attempt = 0; attempt < PYG_LOAD_ATTEMPTS; attempt++) {
 		size_t amount = 0;
 		bool flag = false;
 		int rc = ask_core(call, &amount, &flag);
@@ -239,22 +236,9 @@ static fsal_status_t commit2(struct fsal_obj_handle *handle, off_t offset, size_
 	return pyg_status(PYG_CALL(x, pyg_py_commit(x, key->inode, offset, length)));
 }
 
-/* The server's own defaults answer the same, but log it as critical; clients ask for these as a matter of course. */
-static fsal_status_t op_fallocate(struct fsal_obj_handle *h, struct state_t *state, uint64_t offset, uint64_t length, bool allocate)
-{
-	return pyg_status(ERR_FSAL_NOTSUPP);
-}
-
-static fsal_status_t op_seek2(struct fsal_obj_handle *h, struct state_t *state, struct io_info *info)
-{
-	return pyg_status(ERR_FSAL_NOTSUPP);
-}
-
 void pyg_io_ops(struct fsal_obj_ops *ops)
 {
 	ops->read2 = read2;
 	ops->write2 = write2;
 	ops->commit2 = commit2;
-	ops->fallocate = op_fallocate;
-	ops->seek2 = op_seek2;
 }

@@ -133,6 +133,9 @@ struct pyg_dirent {
 
 enum pyg_create_mode { PYG_UNCHECKED = 1, PYG_GUARDED = 2, PYG_EXCLUSIVE = 3 };
 
+/* A core that evicts an inode right after Fsal.load made it resident; after that the client tries again. */
+#define PYG_LOAD_ATTEMPTS 4
+
 /* One read or write on its way: made by io.c, completed once. */
 struct pyg_io_call;
 
@@ -168,6 +171,7 @@ void pyg_object_ops(struct fsal_obj_ops *ops); /* names and attributes */
 void pyg_directory_ops(struct fsal_obj_ops *ops);
 void pyg_open_ops(struct fsal_obj_ops *ops); /* opens and share reservations */
 void pyg_io_ops(struct fsal_obj_ops *ops); /* data */
+void pyg_sparse_ops(struct fsal_obj_ops *ops); /* holes and advice */
 fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, struct config_error_type *errors,
 				const struct fsal_up_vector *up_ops);
 

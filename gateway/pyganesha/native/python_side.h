@@ -48,6 +48,10 @@ int pyg_py_read(struct pyg_export *x, uint64_t inode, uint64_t offset, const str
 int pyg_py_read_async(struct pyg_export *x, uint64_t inode, uint64_t offset, const struct iovec *iov, struct pyg_io_call *call);
 int pyg_py_write(struct pyg_export *x, uint64_t inode, uint64_t offset, const struct iovec *iov, int iovcnt, bool stable,
 		 const struct pyg_caller *caller, size_t *amount, bool *is_stable);
+/* *found is the size and *eof true where nothing of it lies before the end of the file. */
+int pyg_py_seek(struct pyg_export *x, uint64_t inode, uint64_t offset, bool hole, uint64_t *found, bool *eof);
+int pyg_py_allocate(struct pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length, const struct pyg_caller *caller);
+int pyg_py_deallocate(struct pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length, const struct pyg_caller *caller);
 int pyg_py_commit(struct pyg_export *x, uint64_t inode, uint64_t offset, uint64_t length);
 
 #endif

@@ -41,7 +41,7 @@ def test_overwrites_holes_and_truncates_show_at_once(files: Files) -> None:
     files.core.write(10, 150, b"b" * 10)
     files.flush()
     files.core.write(10, 120, b"c" * 5)
-    files.core.punch(10, 180, 10, 7)
+    files.core.deallocate(10, 180, 10)
     expected = bytearray(200)
     expected[100:200] = b"a" * 100
     expected[150:160] = b"b" * 10
@@ -202,13 +202,16 @@ def test_what_is_not_resident_says_so(files: Files) -> None:
         lambda: files.core.read(5, 0, 1),
         lambda: files.core.write(5, 0, b"x"),
         lambda: files.core.commit(5),
+        lambda: files.core.seek(5, 0, hole=True),
+        lambda: files.core.allocate(5, 0, 1),
+        lambda: files.core.deallocate(5, 0, 1),
+        lambda: files.core.will_need(5, 0, 1),
     ):
         with pytest.raises(_core.NotResident):
             call()
     assert files.core.attributes(5) is None
     assert files.core.extents(5) is None
     assert files.core.set_data_attributes(5, size=1, ctime_ns=1) is None
-    assert files.core.punch(5, 0, 1, 1) is None
     assert not files.core.update_names(5, mode=1, uid=1, gid=1, nlink=1, ctime_ns=1, lsn=1)
     files.core.forget(5)
 

@@ -127,7 +127,7 @@ def test_many_threads_share_group_commits(tmp_path: Path) -> None:
 
 
 class Table(ctypes.Structure):
-    """struct pyganesha_io."""
+    """struct pyganesha_io, as far as the tests call it."""
 
     _fields_ = (
         ("abi", ctypes.c_uint32),
@@ -142,6 +142,7 @@ class Table(ctypes.Structure):
                 ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
             ),
         ),
+        ("seek_allocate_deallocate_will_need", ctypes.c_void_p * 4),
         ("begin", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
         ("settle", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)),
     )

@@ -22,7 +22,8 @@ def operations(seed: int) -> Iterator[Operation]:
     rng = random.Random(seed)
     for _ in range(OPERATIONS):
         name = rng.choices(
-            ["write", "truncate", "punch", "commit", "flush", "checkpoint"], [10, 2, 2, 4, 2, 1]
+            ["write", "truncate", "punch", "allocate", "commit", "flush", "checkpoint"],
+            [10, 2, 2, 1, 4, 2, 1],
         )[0]
         yield name, rng.choice(INODES), rng.randrange(SPACE), rng.randrange(1, 40_000)
 
@@ -46,6 +47,8 @@ class Model:
             end = min(len(data), offset + length)
             if offset < end:
                 data[offset:end] = bytes(end - offset)
+        elif name == "allocate":
+            data.extend(bytes(max(0, offset + length - len(data))))
 
 
 def contents(number: int, length: int) -> bytes:
@@ -66,7 +69,11 @@ def run(files: Files, seed: int) -> None:
         elif name == "truncate":
             core.set_data_attributes(inode, size=offset, ctime_ns=number)
         elif name == "punch":
-            core.punch(inode, offset, length, number)
+            core.deallocate(inode, offset, length)
+            print(number, flush=True)
+        elif name == "allocate":
+            core.allocate(inode, offset, length)
+            print(number, flush=True)
         elif name == "commit":
             core.wait_durable(core.last_lsn)
             print(number, flush=True)

@@ -117,6 +117,12 @@ impl Blocks {
         });
     }
 
+    /// What prefetches may have under way at once.
+    #[must_use]
+    pub fn max_prefetch_bytes(&self) -> u64 {
+        u64::from(self.max_prefetch) * PAYLOAD
+    }
+
     pub fn drop_l1(&self) {
         self.fetcher.cache.drop_l1();
     }

@@ -7,6 +7,7 @@ pub mod live;
 #[cfg(test)]
 mod model_test;
 pub mod payload;
+pub mod seek;
 pub mod state;
 pub mod table;
 

@@ -1,7 +1,10 @@
 //! A state machine: one inode against a plain byte array, with flushes, checkpoints, trims and crashes in any order.
 //!
 //! The journal, the rows and the packs are played here, so that thousands of histories run in a second. What must hold
-//! after every step: reads show the array, the size and the allocated bytes agree. What must hold after a crash: the same.
+//! after every step: reads show the array; the size, the allocated bytes, and where data and holes begin agree. What must hold
+//! after a crash: the same.
+
+mod flush;
 
 use std::collections::HashMap;
 
@@ -12,6 +15,7 @@ use proptest::prelude::*;
 use super::dirty::{Origin, Written};
 use super::extents::{Extent, ExtentMap};
 use super::payload::{AttrChange, DataHead, HoleChange};
+use super::seek::{Sought, Wanted};
 use super::state::{Parts, Source, State, Taken};
 use crate::attributes::Attributes;
 
@@ -22,6 +26,7 @@ enum Step {
     Write { offset: u64, len: u64 },
     Truncate { size: u64 },
     Punch { offset: u64, len: u64 },
+    Allocate { offset: u64, len: u64 },
     Spill,
     Take { max_bytes: u64 },
     Commit,
@@ -37,6 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0u64..300, 1u64..80).prop_map(|(offset, len)| Step::Write { offset, len }),
         2 => (0u64..350).prop_map(|size| Step::Truncate { size }),
         2 => (0u64..300, prop_oneof![1u64..90, Just(u64::MAX)]).prop_map(|(offset, len)| Step::Punch { offset, len }),
+        2 => (0u64..300, 1u64..90).prop_map(|(offset, len)| Step::Allocate { offset, len }),
         1 => Just(Step::Spill),
         3 => prop_oneof![1u64..60, Just(u64::MAX)].prop_map(|max_bytes| Step::Take { max_bytes }),
         3 => Just(Step::Commit),
@@ -151,8 +157,19 @@ impl World {
                     offset: *offset,
                     len: *len,
                     time_ns: 0,
+                    clear_privilege: false,
                 }));
                 self.clear(*offset as usize..offset.saturating_add(*len).min(SPACE as u64) as usize);
+            }
+            Step::Allocate { offset, len } => {
+                let end = offset + len;
+                self.append(Logged::Attr(AttrChange {
+                    inode: 1,
+                    size: (end > self.size).then_some(end),
+                    ctime_ns: Some(0),
+                    ..Default::default()
+                }));
+                self.size = self.size.max(end);
             }
             Step::Spill => {
                 self.state.dirty.spill();
@@ -203,138 +220,6 @@ impl World {
         }
     }
 
-    fn first_lsn(&self) -> u64 {
-        self.state.dirty_since_lsn().unwrap_or(u64::MAX)
-    }
-
-    fn take(&mut self, max_bytes: u64) {
-        if self.batch.is_some() || self.state.is_clean() {
-            return;
-        }
-        let first_lsn = self.first_lsn();
-        let taken = self.state.take(max_bytes, usize::MAX, 0);
-        self.batch = Some(self.packed(taken, first_lsn, false));
-    }
-
-    fn relocate(&mut self, offset: u64, len: u64) {
-        use super::state::TakenPiece;
-        if self.batch.is_some() {
-            return;
-        }
-        let pieces = self
-            .state
-            .extents
-            .range(offset, offset + len)
-            .map(|e| TakenPiece {
-                offset: e.offset,
-                len: e.len,
-                source: Source::Pack {
-                    pack: e.pack,
-                    pack_offset: e.pack_offset,
-                },
-            });
-        let pieces = pieces.collect();
-        let taken = Taken {
-            lsn: 0,
-            monotonic_ns: 0,
-            attributes: self.state.attributes,
-            pieces,
-            bytes: 0,
-        };
-        self.batch = Some(self.packed(taken, u64::MAX, true));
-    }
-
-    fn packed(&mut self, taken: Taken, first_lsn: u64, relocation: bool) -> Batch {
-        let id = 1000 + self.packs.len() as u64;
-        let mut pack = Vec::new();
-        let mut splices = Vec::new();
-        for piece in &taken.pieces {
-            if matches!(piece.source, Source::Zeros) {
-                splices.extend(self.state.hole_splice(piece.offset, piece.len));
-                continue;
-            }
-            let pack_offset = pack.len() as u64;
-            splices.push(Extent {
-                offset: piece.offset,
-                len: piece.len,
-                pack: id,
-                pack_offset,
-            });
-            pack.extend_from_slice(&self.bytes_of(&piece.source, piece.len));
-        }
-        self.packs.insert(id, pack);
-        Batch {
-            taken,
-            splices,
-            first_lsn,
-            relocation,
-        }
-    }
-
-    fn commit(&mut self) {
-        let Some(batch) = self.batch.take() else { return };
-        self.lsn += 1;
-        let rows = Logged::Rows {
-            taken_lsn: batch.taken.lsn,
-            attributes: batch.taken.attributes,
-            splices: batch.splices.clone(),
-        };
-        self.log.push((self.lsn, rows));
-        if batch.relocation {
-            self.state.splice_flushed(0, &batch.splices);
-        } else {
-            self.pending.push((self.lsn, batch.first_lsn));
-            self.state.splice_flushed(batch.taken.lsn, &batch.splices);
-            self.state.end_flush(&batch.taken);
-        }
-    }
-
-    fn trim(&mut self) {
-        self.pending
-            .retain(|(commit_lsn, _)| *commit_lsn > self.checkpoint_lsn);
-        let floor = self
-            .pending
-            .iter()
-            .map(|(_, first)| *first)
-            .min()
-            .unwrap_or(u64::MAX);
-        let floor = floor.min(self.first_lsn()).min(self.checkpoint_lsn + 1);
-        self.log.retain(|(lsn, _)| *lsn >= floor);
-    }
-
-    /// Recovery: the log over the row of the last checkpoint.
-    fn crash(&mut self) {
-        self.batch = None;
-        self.pending.clear();
-        let mut rows = self.row.clone();
-        let mut state: Option<State> = None;
-        let mut first_lsn = u64::MAX;
-        for (lsn, record) in &self.log {
-            if let Logged::Rows {
-                taken_lsn,
-                attributes,
-                splices,
-            } = record
-            {
-                if let Some(state) = &mut state {
-                    state.replay_flushed(*taken_lsn, splices.iter().copied());
-                    // The log keeps what the flush covered until a checkpoint has its rows, after this crash too.
-                    self.pending.push((*lsn, first_lsn));
-                }
-                // What the database has is not applied again: a load in between would see the row as it was before.
-                if *lsn > self.checkpoint_lsn {
-                    apply_rows(&mut rows, attributes, splices);
-                }
-            } else {
-                first_lsn = first_lsn.min(*lsn);
-                let state = state.get_or_insert_with(|| State::new(rows.0, rows.1.clone(), 0));
-                apply(state, *lsn, record, false, true);
-            }
-        }
-        self.state = state.unwrap_or_else(|| State::new(rows.0, rows.1.clone(), self.lsn));
-        self.state.last_lsn = self.state.last_lsn.max(self.lsn);
-    }
-
     fn bytes_of(&self, source: &Source, len: u64) -> Vec<u8> {
         match source {
             Source::Zeros => vec![0; len as usize],
@@ -368,6 +253,48 @@ impl World {
             read.extend_from_slice(&bytes);
         }
         assert_eq!(read, &self.bytes[..self.size as usize], "contents");
+        self.check_seek();
+    }
+
+    /// Every place at which data end and holes begin, and the answer somewhere in between.
+    fn check_seek(&self) {
+        let mut at = self.lsn * 31 % (self.size + 1);
+        for wanted in [Wanted::Hole, Wanted::Data] {
+            assert_eq!(
+                self.seek(at, wanted),
+                self.expected(at, wanted),
+                "{wanted:?} from {at}"
+            );
+        }
+        at = 0;
+        while at < self.size {
+            for wanted in [Wanted::Data, Wanted::Hole] {
+                let found = self.seek(at, wanted);
+                assert_eq!(found, self.expected(at, wanted), "{wanted:?} from {at}");
+                at = found;
+            }
+        }
+    }
+
+    /// Seeks in steps of any length; what is not found is at the end of the file.
+    fn seek(&self, offset: u64, wanted: Wanted) -> u64 {
+        let mut at = offset;
+        loop {
+            match self.state.seek(at, wanted, (self.lsn % 4) as usize) {
+                Sought::Found(found) => return found,
+                Sought::End => return self.size,
+                Sought::More(next) => {
+                    assert!(next > at, "a seek gets on");
+                    at = next;
+                }
+            }
+        }
+    }
+
+    fn expected(&self, offset: u64, wanted: Wanted) -> u64 {
+        (offset..self.size)
+            .find(|at| self.allocated[*at as usize] == (wanted == Wanted::Data))
+            .unwrap_or(self.size)
     }
 }
 

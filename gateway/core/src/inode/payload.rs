@@ -4,7 +4,7 @@
 //! |---|---|
 //! | DATA | inode u64, offset u64, time_ns i64, flags u32, reserved u32, then the data |
 //! | ATTR | inode u64, mask u32, reserved u32, size u64, atime_ns i64, mtime_ns i64, ctime_ns i64 |
-//! | HOLE | inode u64, offset u64, length u64 (`u64::MAX`: to the end), time_ns i64 |
+//! | HOLE | inode u64, offset u64, length u64 (`u64::MAX`: to the end), time_ns i64, flags u32, reserved u32 |
 
 use thiserror::Error;
 
@@ -19,9 +19,11 @@ pub const KIND_HOLE: u8 = 4;
 /// Length of a DATA payload before its data.
 pub const DATA_HEAD: usize = 32;
 const ATTR_LEN: usize = 48;
-const HOLE_LEN: usize = 32;
+const HOLE_LEN: usize = 40;
+/// HOLE as it was written before it had flags.
+const HOLE_LEN_WITHOUT_FLAGS: usize = 32;
 
-/// DATA: the writer was not root, so the mode's privilege bits are gone.
+/// DATA and HOLE: the caller was not root, so the mode's privilege bits are gone.
 pub const FLAG_CLEAR_PRIVILEGE: u32 = 1;
 
 /// ATTR: which fields are set.
@@ -30,6 +32,8 @@ pub const MASK_ATIME: u32 = 2;
 pub const MASK_MTIME: u32 = 4;
 /// Also moves the change attribute to the record's LSN.
 pub const MASK_CTIME: u32 = 8;
+/// Not a field: as [`FLAG_CLEAR_PRIVILEGE`].
+pub const MASK_CLEAR_PRIVILEGE: u32 = 16;
 
 /// A write, without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub struct AttrChange {
     pub atime_ns: Option<i64>,
     pub mtime_ns: Option<i64>,
     pub ctime_ns: Option<i64>,
+    pub clear_privilege: bool,
 }
 
 /// A punched range; `len` is `u64::MAX` where it has no end.
@@ -57,6 +62,7 @@ pub struct HoleChange {
     pub offset: u64,
     pub len: u64,
     pub time_ns: i64,
+    pub clear_privilege: bool,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -91,19 +97,18 @@ impl Fields<'_> {
     }
 }
 
+const fn flags(clear_privilege: bool) -> u32 {
+    if clear_privilege { FLAG_CLEAR_PRIVILEGE } else { 0 }
+}
+
 impl DataHead {
     #[must_use]
     pub fn encode(&self) -> [u8; DATA_HEAD] {
-        let flags = if self.clear_privilege {
-            FLAG_CLEAR_PRIVILEGE
-        } else {
-            0
-        };
         let mut out = [0; DATA_HEAD];
         out[..8].copy_from_slice(&self.inode.to_le_bytes());
         out[8..16].copy_from_slice(&self.offset.to_le_bytes());
         out[16..24].copy_from_slice(&self.time_ns.to_le_bytes());
-        out[24..28].copy_from_slice(&flags.to_le_bytes());
+        out[24..28].copy_from_slice(&flags(self.clear_privilege).to_le_bytes());
         out
     }
 
@@ -140,7 +145,8 @@ impl AttrChange {
         let mask = bit(self.size.is_some(), MASK_SIZE)
             | bit(self.atime_ns.is_some(), MASK_ATIME)
             | bit(self.mtime_ns.is_some(), MASK_MTIME)
-            | bit(self.ctime_ns.is_some(), MASK_CTIME);
+            | bit(self.ctime_ns.is_some(), MASK_CTIME)
+            | bit(self.clear_privilege, MASK_CLEAR_PRIVILEGE);
         let mut out = [0; ATTR_LEN];
         out[..8].copy_from_slice(&self.inode.to_le_bytes());
         out[8..12].copy_from_slice(&mask.to_le_bytes());
@@ -176,6 +182,7 @@ impl AttrChange {
             atime_ns: (mask & MASK_ATIME != 0).then_some(atime),
             mtime_ns: (mask & MASK_MTIME != 0).then_some(mtime),
             ctime_ns: (mask & MASK_CTIME != 0).then_some(ctime),
+            clear_privilege: mask & MASK_CLEAR_PRIVILEGE != 0,
         })
     }
 }
@@ -188,11 +195,12 @@ impl HoleChange {
         out[8..16].copy_from_slice(&self.offset.to_le_bytes());
         out[16..24].copy_from_slice(&self.len.to_le_bytes());
         out[24..32].copy_from_slice(&self.time_ns.to_le_bytes());
+        out[32..36].copy_from_slice(&flags(self.clear_privilege).to_le_bytes());
         out
     }
 
     pub fn decode(payload: &[u8]) -> Result<Self, BadPayload> {
-        if payload.len() != HOLE_LEN {
+        if payload.len() != HOLE_LEN && payload.len() != HOLE_LEN_WITHOUT_FLAGS {
             return Err(BadPayload {
                 kind: KIND_HOLE,
                 len: payload.len(),
@@ -204,6 +212,7 @@ impl HoleChange {
             offset: fields.u64(),
             len: fields.u64(),
             time_ns: fields.i64(),
+            clear_privilege: payload.len() == HOLE_LEN && fields.u32() & FLAG_CLEAR_PRIVILEGE != 0,
         })
     }
 }
@@ -237,10 +246,11 @@ mod tests {
             inode: 7,
             size: Some(9),
             mtime_ns: Some(3),
+            clear_privilege: true,
             ..Default::default()
         };
         let golden = [
-            7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            7, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(change.encode(), golden);
@@ -255,13 +265,20 @@ mod tests {
             offset: 8,
             len: u64::MAX,
             time_ns: 9,
+            clear_privilege: true,
         };
         let golden = [
             7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 9, 0, 0,
-            0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(change.encode(), golden);
         assert_eq!(HoleChange::decode(&golden), Ok(change));
+        let before_flags = HoleChange {
+            clear_privilege: false,
+            ..change
+        };
+        assert_eq!(HoleChange::decode(&golden[..32]), Ok(before_flags));
+        assert!(HoleChange::decode(&golden[..36]).is_err());
         assert!(HoleChange::decode(&[]).is_err());
     }
 

@@ -118,9 +118,7 @@ impl State {
         );
         self.attributes.size = self.attributes.size.max(head.offset + len);
         self.attributes.mtime_ns = head.time_ns;
-        if head.clear_privilege {
-            self.attributes.mode = without_privilege(self.attributes.mode);
-        }
+        self.written_by_other(head.clear_privilege);
         self.changed(lsn, Some(head.time_ns));
     }
 
@@ -145,6 +143,7 @@ impl State {
         if let Some(mtime_ns) = change.mtime_ns {
             self.attributes.mtime_ns = mtime_ns;
         }
+        self.written_by_other(change.clear_privilege);
         self.changed(lsn, change.ctime_ns);
     }
 
@@ -161,6 +160,7 @@ impl State {
             );
         }
         self.attributes.mtime_ns = change.time_ns;
+        self.written_by_other(change.clear_privilege);
         self.changed(lsn, Some(change.time_ns));
     }
 
@@ -309,6 +309,12 @@ impl State {
         }
     }
 
+    const fn written_by_other(&mut self, clear_privilege: bool) {
+        if clear_privilege {
+            self.attributes.mode = without_privilege(self.attributes.mode);
+        }
+    }
+
     fn changed(&mut self, lsn: u64, ctime_ns: Option<i64>) {
         if let Some(ctime_ns) = ctime_ns {
             self.attributes.ctime_ns = self.attributes.ctime_ns.max(ctime_ns);
@@ -338,7 +344,8 @@ impl State {
     }
 
     /// Bytes of the range that hold data, dirty or flushed.
-    fn allocated(&self, start: u64, end: u64) -> u64 {
+    #[must_use]
+    pub fn allocated(&self, start: u64, end: u64) -> u64 {
         let mut sum = 0;
         let mut at = start;
         for (offset, piece) in self.dirty.range(start, end) {

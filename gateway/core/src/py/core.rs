@@ -21,7 +21,8 @@ use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
 use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
-use crate::inode::payload::{AttrChange, HoleChange, KIND_ROWS};
+use crate::inode::payload::{AttrChange, KIND_ROWS};
+use crate::inode::seek::Wanted;
 use crate::operation;
 use crate::packs;
 use crate::write::WriteHow;
@@ -111,20 +112,7 @@ impl Core {
         }
         let report = replay::run(&self.engine, from_lsn, on_rows, load)?;
         *self.phase.lock() = Phase::Replayed(report.last_lsn);
-        build(
-            py,
-            &types(py)?.replay_report,
-            (
-                report.first_lsn,
-                report.last_lsn,
-                report.records,
-                report.bytes,
-                report.rows,
-                report.skipped,
-                report.torn_tail,
-                report.preceding_lsn,
-            ),
-        )
+        replay::report_to(py, &report)
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<()> {
@@ -230,6 +218,7 @@ impl Core {
             atime_ns,
             mtime_ns,
             ctime_ns: Some(ctime_ns),
+            ..Default::default()
         };
         let result = self
             .engine
@@ -238,22 +227,25 @@ impl Core {
         lsn_if_resident(result)
     }
 
-    fn punch(
-        &self,
-        py: Python<'_>,
-        inode: u64,
-        offset: u64,
-        length: u64,
-        time_ns: i64,
-    ) -> PyResult<Option<u64>> {
-        let change = HoleChange {
-            inode,
-            offset,
-            len: length,
-            time_ns,
-        };
-        let result = py.detach(|| self.engine.append_hole(&*self.engine.live(inode, None)?, &change));
-        lsn_if_resident(result)
+    #[pyo3(signature = (inode, offset, *, hole))]
+    fn seek(&self, inode: u64, offset: u64, hole: bool) -> PyResult<Option<u64>> {
+        let wanted = if hole { Wanted::Hole } else { Wanted::Data };
+        let place = self.engine.seek(inode, None, offset, wanted)?;
+        Ok((hole || !place.eof).then_some(place.offset))
+    }
+
+    #[pyo3(signature = (inode, offset, length, *, uid = 0))]
+    fn allocate(&self, py: Python<'_>, inode: u64, offset: u64, length: u64, uid: u32) -> PyResult<u64> {
+        Ok(py.detach(|| self.engine.allocate(inode, None, offset, length, uid))?)
+    }
+
+    #[pyo3(signature = (inode, offset, length, *, uid = 0))]
+    fn deallocate(&self, py: Python<'_>, inode: u64, offset: u64, length: u64, uid: u32) -> PyResult<u64> {
+        Ok(py.detach(|| self.engine.deallocate(inode, None, offset, length, uid))?)
+    }
+
+    fn will_need(&self, inode: u64, offset: u64, length: u64) -> PyResult<()> {
+        Ok(self.engine.will_need(inode, None, offset, length)?)
     }
 
     fn forget(&self, py: Python<'_>, inode: u64) {

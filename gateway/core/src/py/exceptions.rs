@@ -54,7 +54,9 @@ impl From<Error> for PyErr {
             Error::Corrupt(_) => CorruptError::new_err(text),
             Error::Misuse(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
-            Error::Stale(_) | Error::TooLarge | Error::Io(_) => PyOSError::new_err((error.errno(), text)),
+            Error::Stale(_) | Error::TooLarge | Error::BeyondEnd | Error::NoSpace | Error::Io(_) => {
+                PyOSError::new_err((error.errno(), text))
+            }
         }
     }
 }

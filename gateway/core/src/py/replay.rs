@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::convert::{ExtentTuple, attributes_from, extent_from};
+use super::types::{build, types};
 use crate::attributes::Attributes;
 use crate::engine::Engine;
 use crate::inode::extents::Extent;
@@ -45,6 +46,24 @@ impl Rows for Callbacks<'_> {
             extents.into_iter().map(extent_from).collect(),
         )))
     }
+}
+
+/// The report as a named tuple.
+pub fn report_to<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyAny>> {
+    build(
+        py,
+        &types(py)?.replay_report,
+        (
+            report.first_lsn,
+            report.last_lsn,
+            report.records,
+            report.bytes,
+            report.rows,
+            report.skipped,
+            report.torn_tail,
+            report.preceding_lsn,
+        ),
+    )
 }
 
 /// Replays with the GIL held: it is the callbacks that take the time, and nothing is served yet.

@@ -265,6 +265,20 @@ fn list(dir: &Path, key: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
     Ok(())
 }
 
+/// What others than root may still write to the disk of a directory.
+fn available_bytes(directory: &Path) -> Option<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
+    let mut disk = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in NUL; the struct is filled in where the call succeeds, and read only then.
+    let disk = unsafe {
+        if libc::statvfs(path.as_ptr(), disk.as_mut_ptr()) != 0 {
+            return None;
+        }
+        disk.assume_init()
+    };
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 impl Store for FileStore {
     fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
@@ -322,6 +336,10 @@ impl Store for FileStore {
             self.run(prefix, walk).await
         })
     }
+
+    fn available_bytes(&self) -> Option<u64> {
+        available_bytes(&self.root)
+    }
 }
 
 #[cfg(test)]
@@ -337,6 +355,16 @@ mod tests {
         assert!(dir.path().join("left").exists());
         remove_left_over(dir.path(), now + LEFT_OVER_AFTER * 2).unwrap();
         assert!(!dir.path().join("left").exists());
+    }
+
+    #[test]
+    fn a_directory_has_the_room_of_its_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path(), 1).unwrap();
+        let bytes = store.available_bytes().unwrap();
+        assert!(bytes > 0 && bytes < 1 << 60);
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(store.available_bytes(), None);
     }
 
     #[test]

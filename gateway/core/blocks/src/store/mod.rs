@@ -60,6 +60,11 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// What it has room for, where that is known: a directory's disk has an end.
+    fn available_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Reads a range clipped to the object.
     fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Bytes>> {
         Box::pin(async move {
@@ -104,5 +109,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn stats(&self) -> Option<Arc<StoreStats>> {
         (**self).stats()
+    }
+
+    fn available_bytes(&self) -> Option<u64> {
+        (**self).available_bytes()
     }
 }

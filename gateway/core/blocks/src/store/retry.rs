@@ -213,4 +213,8 @@ impl<S: Store> Store for Retrying<S> {
     fn stats(&self) -> Option<Arc<StoreStats>> {
         self.inner.stats()
     }
+
+    fn available_bytes(&self) -> Option<u64> {
+        self.inner.available_bytes()
+    }
 }

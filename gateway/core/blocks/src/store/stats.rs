@@ -120,4 +120,8 @@ impl<S: Store> Store for Measured<S> {
     fn stats(&self) -> Option<Arc<StoreStats>> {
         Some(self.stats.clone())
     }
+
+    fn available_bytes(&self) -> Option<u64> {
+        self.inner.available_bytes()
+    }
 }
