@@ -135,6 +135,15 @@ def test_advice_and_what_is_honoured_of_it(server: Server, one: Client42) -> Non
     assert one.advise(file, 1 << 60, 100, WILLNEED) == set()  # the core refuses it: no error, not honoured
 
 
+def test_read_plus_is_refused_rather_than_answered_with_nothing(one: Client42) -> None:
+    """Ganesha would send an empty piece of data for it. A client that is refused reads with READ."""
+    file = one.open(b"plus", create=True)
+    one.write(file, 0, b"data")
+    assert status_of(one.read_plus, file, 0, 10) == NFS4ERR_NOTSUPP
+    assert one.read(file, 0, 10) == b"data"
+    assert status_of(one.read_plus, file, 0, 10) == NFS4ERR_NOTSUPP
+
+
 def test_a_core_is_asked_without_pythons_lock(tmp_path: Path) -> None:
     modules = native_core(tmp_path)
     with Rpcbind(), Server(tmp_path, f"{FSALS}:Native", str(tmp_path / "counts"), modules) as server:

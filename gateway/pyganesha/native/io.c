@@ -1,6 +1,8 @@
 /* Data: through the native core without Python's lock where the file system has one, else through its Python methods. */
 #include "python_side.h"
 
+#include "nfs_proto_data.h"
+
 struct pyg_io_call {
 	struct pyg_export *export;
 	struct pyg_object *object;
@@ -180,13 +182,26 @@ static void write_by_python(struct pyg_io_call *call)
 	complete_here(call, pyg_status(status));
 }
 
+/* READ_PLUS. It comes as a read like any other, since Ganesha 4.3 leaves `info` NULL, and then answers from a struct that nobody
+ * has filled in: an empty piece of data, whatever the file holds. A client that is refused asks with READ. What operation it is
+ * only the request around the op context knows; contexts without a caller are Ganesha's own, and in no request. */
+static bool is_read_plus(void)
+{
+	const compound_data_t *data;
+
+	if (op_ctx->req_type != NFS_REQUEST || op_ctx->nfs_vers != NFS_V4 || !op_ctx->caller_addr)
+		return false;
+	data = container_of(op_ctx, nfs_request_t, op_context)->proc_data;
+	return data && data->opcode == NFS4_OP_READ_PLUS;
+}
+
 static void read2(struct fsal_obj_handle *handle, bool bypass, fsal_async_cb callback, struct fsal_io_arg *arg, void *caller_arg)
 {
 	struct pyg_export *x = pyg_current_export();
 	struct pyg_object *o = pyg_object_of(handle);
 	fsal_status_t status;
 
-	if (arg->info) { /* READ_PLUS */
+	if (arg->info || is_read_plus()) {
 		callback(handle, pyg_status(ERR_FSAL_NOTSUPP), arg, caller_arg);
 		return;
 	}
