@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from gateway._core import CorruptError, StoreError
 from gateway.data.fsck_tree import check_tree
+from gateway.data.fsck_xattrs import check_xattrs
 from gateway.data.problems import Problem
 from gateway.metadata.tables import extent, inode, pack
 
@@ -55,6 +56,7 @@ def check(
     progress("names and inodes")
     report.inodes = _count(connection, inode)
     report.problems.extend(check_tree(connection))
+    report.problems.extend(check_xattrs(connection))
     progress("extents")
     report.extents = _count(connection, extent)
     report.problems.extend(_check_extents(connection, settled=settled))
@@ -73,7 +75,7 @@ def _count(connection: Connection, table: object) -> int:
 def _check_extents(connection: Connection, *, settled: bool) -> Iterator[Problem]:
     """Extents of a file do not overlap, lie below its size, and name packs that are known."""
     known = set(connection.scalars(select(pack.c.id)))
-    sizes = dict(connection.execute(select(inode.c.ino, inode.c.size)).tuples().all())
+    sizes = {row.ino: row.size for row in connection.execute(select(inode.c.ino, inode.c.size))}
     previous_ino, previous_end = 0, 0
     rows = connection.execute(
         select(extent.c.ino, extent.c.file_offset, extent.c.length, extent.c.pack).order_by(
@@ -96,11 +98,8 @@ def _check_extents(connection: Connection, *, settled: bool) -> Iterator[Problem
 
 def _check_live_bytes(connection: Connection) -> Iterator[Problem]:
     """A pack's live bytes are the sum of its extents."""
-    sums = dict(
-        connection.execute(select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack))
-        .tuples()
-        .all()
-    )
+    statement = select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack)
+    sums: dict[int, int] = {row[0]: row[1] for row in connection.execute(statement)}
     for pack_id, live_bytes in connection.execute(select(pack.c.id, pack.c.live_bytes)):
         truth = int(sums.get(pack_id, 0))
         if live_bytes != truth:

@@ -7,6 +7,14 @@ ROOT_INODE: Final = 1
 ROOT_GENERATION: Final = 1
 NAME_MAX_BYTES: Final = 255
 TARGET_MAX_BYTES: Final = 4096
+XATTR_USER: Final = b"user."
+XATTR_NAME_MAX_BYTES: Final = 255
+"""Of a whole name, prefix included: a longer one is an error to every Linux client that lists the inode."""
+XATTR_VALUE_MAX_BYTES: Final = 65536
+XATTR_NAMES_MAX_BYTES: Final = 65536
+"""Of an inode: what Linux can list at once, each name with the prefix and a NUL."""
+XATTR_VALUES_MAX_BYTES: Final = 1 << 20
+"""Of an inode."""
 LINK_MAX: Final = 2**31 - 1
 SIZE_MAX_BYTES: Final = 2**63 - 1
 

@@ -19,12 +19,14 @@ from gateway.metadata.rows import (
     DropDirent,
     DropInode,
     DropPack,
+    DropXattr,
     FlushInode,
     InodeRow,
     PutDirent,
     PutInode,
     PutMeta,
     PutPack,
+    PutXattr,
     Splice,
 )
 
@@ -89,6 +91,7 @@ class _Fold:
         self._dirty: set[int] = set()
         self._dirents: dict[tuple[int, bytes], PutDirent | None] = {}
         self._extents = ExtentChanges(self._sql, self._before)
+        self._xattrs: dict[int, dict[bytes, bytes | None]] = {}
         self._new_packs: dict[int, int] = {}
         self._dropped_packs: set[int] = set()
         self._facts: dict[str, str] = {}
@@ -105,6 +108,7 @@ class _Fold:
                 self._dirty.add(ino)
                 if self._inodes.pop(ino, None) is not None:
                     self._extents.drop(ino)
+                    self._xattrs.pop(ino, None)
             case FlushInode(ino):
                 row = self._inodes.get(ino)
                 if row is not None:
@@ -113,6 +117,8 @@ class _Fold:
             case Splice(ino):
                 if ino in self._inodes:
                     self._extents.splice(op)
+            case PutXattr() | DropXattr():
+                self._xattr(op)
             case PutPack(pack, size):
                 self._new_packs[pack] = size
                 self._dropped_packs.discard(pack)
@@ -132,6 +138,13 @@ class _Fold:
         self._inodes[row.ino] = row
         self._dirty.add(row.ino)
 
+    def _xattr(self, op: PutXattr | DropXattr) -> None:
+        mine = self._xattrs.setdefault(op.ino, {})
+        if isinstance(op, DropXattr):
+            mine[op.name] = None
+        elif op.ino in self._inodes:
+            mine[op.name] = op.value
+
     def write(self, now_s: int) -> None:
         sql = self._sql
         put = [row for ino in self._dirty if (row := self._inodes.get(ino)) is not None]
@@ -140,6 +153,7 @@ class _Fold:
         sql.drop_inodes(gone)
         sql.drop_dirents([key for key, entry in self._dirents.items() if entry is None])
         sql.put_dirents([entry for entry in self._dirents.values() if entry is not None])
+        self._write_xattrs(gone)
         sql.put_packs(self._new_packs)
         live_bytes = self._extents.write()
         # A new pack that nothing names is dead from the start.
@@ -148,6 +162,12 @@ class _Fold:
         sql.add_live_bytes(live_bytes, now_s)
         sql.drop_packs(self._dropped_packs)
         self._write_facts()
+
+    def _write_xattrs(self, gone: Sequence[int]) -> None:
+        changed = [(ino, name, value) for ino, mine in self._xattrs.items() for name, value in mine.items()]
+        self._sql.drop_all_xattrs(gone)
+        self._sql.drop_xattrs([(ino, name) for ino, name, value in changed if value is None])
+        self._sql.put_xattrs([(ino, name, value) for ino, name, value in changed if value is not None])
 
     def _write_facts(self) -> None:
         old, new = self._before, self._inodes
@@ -161,10 +181,10 @@ class _Fold:
 
 
 def _inode_of(op: rows.RowOp) -> int:
-    """The inode whose row or extents an operation changes; 0: none."""
+    """The inode that an operation needs or changes; 0: none."""
     if isinstance(op, PutInode):
         return op.row.ino
-    return op.ino if isinstance(op, DropInode | FlushInode | Splice) else 0
+    return op.ino if isinstance(op, DropInode | FlushInode | Splice | PutXattr) else 0
 
 
 def _space(row: InodeRow | None) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.metadata.extents import Extent
 from gateway.metadata.rows import InodeRow, PutDirent
-from gateway.metadata.tables import dirent, extent, inode, meta, pack
+from gateway.metadata.tables import dirent, extent, inode, meta, pack, xattr
 
 IN_BATCH: Final = 500
 """Values in one IN list."""
@@ -40,6 +40,18 @@ class Statements:
 
     def drop_inodes(self, inos: Sequence[int]) -> None:
         self._many(inode.delete().where(inode.c.ino == bindparam("i")), [{"i": ino} for ino in inos])
+
+    def put_xattrs(self, put: Sequence[tuple[int, bytes, bytes]]) -> None:
+        """(inode, name, value)."""
+        rows = [{"ino": ino, "name": name, "value": value} for ino, name, value in put]
+        self._upsert(xattr, ["ino", "name"], rows)
+
+    def drop_xattrs(self, keys: Sequence[tuple[int, bytes]]) -> None:
+        statement = xattr.delete().where(xattr.c.ino == bindparam("i"), xattr.c.name == bindparam("n"))
+        self._many(statement, [{"i": ino, "n": name} for ino, name in keys])
+
+    def drop_all_xattrs(self, inos: Collection[int]) -> None:
+        self._many(xattr.delete().where(xattr.c.ino == bindparam("i")), [{"i": ino} for ino in inos])
 
     def put_dirents(self, put: Sequence[PutDirent]) -> None:
         rows = [

@@ -18,7 +18,7 @@ from sqlalchemy.sql import ClauseElement
 from gateway.metadata import rows, tables
 from gateway.metadata.errors import MetadataError, NewerFormatError
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration."""
 
 READERS_MAX: Final = 8

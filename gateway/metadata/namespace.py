@@ -14,12 +14,14 @@ from gateway.metadata.operations.flush import FlushOperations
 from gateway.metadata.operations.names import NameOperations
 from gateway.metadata.operations.orphans import OrphanOperations
 from gateway.metadata.operations.recovery import RecoveryOperations
+from gateway.metadata.operations.xattrs import XattrOperations
 
 
 class Namespace(
     CreateOperations,
     NameOperations,
     AttributeOperations,
+    XattrOperations,
     OrphanOperations,
     FlushOperations,
     RecoveryOperations,

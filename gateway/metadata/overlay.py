@@ -21,6 +21,7 @@ from gateway.metadata.cache import InodeCache
 from gateway.metadata.directories import Directories
 from gateway.metadata.extents import ExtentMap
 from gateway.metadata.rows import InodeRow, Splice
+from gateway.metadata.xattrs import Xattrs
 
 GONE: Final = InodeRow(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 """Stands in the overlay for a dropped inode."""
@@ -28,18 +29,21 @@ GONE: Final = InodeRow(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 # Stand in the log where a name would, which is never one of them.
 _SPLICES: Final = b""
 _PACK: Final = b"/"
+_XATTRS: Final = b"//"
 _Key = tuple[int, int, bytes | None]
-"""(LSN, directory, name), (LSN, inode, None) for its row, (LSN, inode, _SPLICES), (LSN, pack, _PACK)."""
+"""(LSN, directory, name), (LSN, inode, None) for its row, (LSN, inode, _SPLICES or _XATTRS), (LSN, pack, _PACK)."""
 
 
 class Overlay:
-    """Changed inode rows and splices; changed dirents are marked in `Directories`. Changes need the namespace's lock."""
+    """Changed inode rows and splices; changed dirents are marked in `Directories`, changed extended attributes kept in
+    `Xattrs`. Changes need the namespace's lock."""
 
-    def __init__(self, cache: InodeCache, directories: Directories, forgotten: int) -> None:
+    def __init__(self, cache: InodeCache, directories: Directories, xattrs: Xattrs, forgotten: int) -> None:
         self.inodes: dict[int, InodeRow] = {}
         self.forgotten = forgotten
         self._cache = cache
         self._directories = directories
+        self._xattrs = xattrs
         self._lsns: dict[int, int] = {}
         self._splices: dict[int, list[tuple[int, Splice]]] = {}
         self._packs: set[int] = set()
@@ -62,6 +66,12 @@ class Overlay:
         self._cache.discard(ino)
         self._unuse(self._splices.pop(ino, ()))
         self._directories.discard(ino)
+        self._xattrs.discard(ino)
+
+    def put_xattr(self, ino: int, name: bytes, value: bytes | None, lsn: int) -> None:
+        """None: it is gone."""
+        if self._xattrs.put(ino, name, value, lsn):
+            self._log.append((lsn, ino, _XATTRS))
 
     def put_dirent(self, directory: int, name: bytes, cookie: int, ino: int, kind: int, lsn: int) -> None:
         if self._directories.put(directory, name, cookie, ino, kind, lsn):
@@ -123,6 +133,10 @@ class Overlay:
                 self._forget_splices(ino, lsn)
             elif name == _PACK:
                 self._packs.discard(ino)
+            elif name == _XATTRS:
+                newer = self._xattrs.forget(ino, lsn)
+                if newer:
+                    log.append((newer, ino, _XATTRS))
             else:
                 newer = self._directories.forget(ino, name, lsn)
                 if newer:

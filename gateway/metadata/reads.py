@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, text
 from gateway.metadata.database import Database, Snapshot
 from gateway.metadata.extents import Extent
 from gateway.metadata.rows import InodeRow
-from gateway.metadata.tables import dirent, extent, inode, meta, pack
+from gateway.metadata.tables import dirent, extent, inode, meta, pack, xattr
 
 DirentRow = tuple[bytes, int, int, int]
 """(name, cookie, inode, kind)."""
@@ -51,6 +51,7 @@ class ColdReads:
             .order_by(extent.c.file_offset)
         )
         self._pack = compiled(select(pack.c.live_bytes).where(pack.c.id == bindparam("id")))
+        self._xattrs = compiled(select(xattr.c.name, xattr.c.value).where(xattr.c.ino == bindparam("ino")))
         self._meta = compiled(select(meta.c.key, meta.c.value))
 
     def follow(self) -> None:
@@ -93,6 +94,9 @@ class ColdReads:
     def pack_live_bytes(self, pack_id: int) -> int | None:
         found = self._fetch(self._pack, (pack_id,))
         return found[0][0] if found else None
+
+    def xattrs(self, ino: int) -> dict[bytes, bytes]:
+        return {row[0]: row[1] for row in self._fetch(self._xattrs, (ino,))}
 
     def meta(self) -> dict[str, str]:
         return {str(row[0]): str(row[1]) for row in self._fetch(self._meta, ())}

@@ -12,7 +12,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from gateway.metadata.errors import RowsError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Written into the database's meta table; raised when an old reader would misread new rows."""
 
 MAX: Final = 2**63 - 1
@@ -20,6 +20,7 @@ Count = Annotated[int, Meta(ge=0, le=MAX)]
 Time = Annotated[int, Meta(ge=-(2**63), le=MAX)]
 Small = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Name = Annotated[bytes, Meta(min_length=1, max_length=255)]
+XattrValue = Annotated[bytes, Meta(max_length=65536)]
 
 
 class InodeRow(Struct, array_like=True, gc=False):
@@ -29,6 +30,7 @@ class InodeRow(Struct, array_like=True, gc=False):
     core, the core knows better. Of a directory, `size` is the number of its entries and `nlink` two more than the
     number of its subdirectories. `parent` is set for directories only (the root's is itself). A row with `orphan` has
     no name left and waits for its last close. `change` 0 stands for the LSN of the record that holds the row.
+    `xattr_name_bytes` sums its extended attributes' names, each with one byte more, `xattr_value_bytes` their values.
     Rows in memory are shared between threads without a lock and never modified: copy first.
     """
 
@@ -51,6 +53,8 @@ class InodeRow(Struct, array_like=True, gc=False):
     change: Count
     target: bytes | None = None
     orphan: bool = False
+    xattr_name_bytes: Count = 0
+    xattr_value_bytes: Count = 0
 
 
 class PutInode(Struct, array_like=True, tag=1, gc=False):
@@ -62,7 +66,7 @@ class PutInode(Struct, array_like=True, tag=1, gc=False):
 
 
 class DropInode(Struct, array_like=True, tag=2, gc=False):
-    """The inode is gone, and all its extents."""
+    """The inode is gone, with all its extents and extended attributes."""
 
     ino: Count
 
@@ -124,7 +128,35 @@ class PutMeta(Struct, array_like=True, tag=9, gc=False):
     value: str
 
 
-RowOp = PutInode | DropInode | PutDirent | DropDirent | FlushInode | Splice | PutPack | DropPack | PutMeta
+class PutXattr(Struct, array_like=True, tag=10, gc=False):
+    """The inode has an extended attribute of that name, which is whole: `user.` and what a client calls it, say. The
+    PutInode that counts it, with the new ctime and change, is in the same record."""
+
+    ino: Count
+    name: Name
+    value: XattrValue
+
+
+class DropXattr(Struct, array_like=True, tag=11, gc=False):
+    """The inode has no extended attribute of that name. As of PutXattr, a PutInode goes with it."""
+
+    ino: Count
+    name: Name
+
+
+RowOp = (
+    PutInode
+    | DropInode
+    | PutDirent
+    | DropDirent
+    | FlushInode
+    | Splice
+    | PutPack
+    | DropPack
+    | PutMeta
+    | PutXattr
+    | DropXattr
+)
 
 _encoder = Encoder()
 _decoder = Decoder(list[RowOp])

@@ -32,6 +32,8 @@ _Number = BigInteger().with_variant(Integer(), "sqlite")
 # An orphan has nlink 0, no dirent, and goes at its last close or after the grace period of a restart.
 # Denormalised: size of a directory is the number of its entries, so that rmdir and rename know an empty one, and a
 # cache a complete one, without counting; parent spares a search by inode for `..` and for rename's check of ancestors.
+# xattr_name_bytes (each name and one byte more) and xattr_value_bytes are sums over the xattr table, so that an inode
+# without extended attributes costs no query and a limit no sum.
 inode = Table(
     "inode",
     metadata,
@@ -54,6 +56,8 @@ inode = Table(
     Column("change", _Number, nullable=False),
     Column("target", LargeBinary),
     Column("orphan", Boolean(create_constraint=False), nullable=False),
+    Column("xattr_name_bytes", _Number, nullable=False, server_default=text("0")),
+    Column("xattr_value_bytes", _Number, nullable=False, server_default=text("0")),
     Index("inode_orphans", "ino", sqlite_where=text("orphan"), postgresql_where=text("orphan")),
 )
 
@@ -72,6 +76,17 @@ dirent = Table(
     Column("kind", Integer, nullable=False),
     UniqueConstraint("dir", "cookie", name="dirent_cookie"),
     sqlite_with_rowid=False,
+)
+
+# One row an extended attribute. The name is whole, with its prefix: b"user.colour".
+#
+# Invariants: the inode exists; values are at most 64 KiB. With rowids, so that large values lie beside the tree of keys.
+xattr = Table(
+    "xattr",
+    metadata,
+    Column("ino", _Number, primary_key=True, autoincrement=False),
+    Column("name", LargeBinary, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
 # Where flushed bytes of files live: [file_offset, file_offset + length) of ino is [pack_offset, …) of the pack.

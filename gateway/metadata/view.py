@@ -6,7 +6,7 @@ than what it let go, and the read is done again (once a checkpoint, at most). Wi
 meanwhile, so the same functions serve both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from threading import RLock
 from typing import Final
 
@@ -17,6 +17,7 @@ from gateway.metadata.extents import ExtentMap
 from gateway.metadata.overlay import GONE, Overlay
 from gateway.metadata.reads import ColdReads
 from gateway.metadata.rows import InodeRow
+from gateway.metadata.xattrs import NONE, Xattrs
 
 LOAD_NAMES_MAX: Final = 4096
 """Directories up to this many names are cached whole when they are listed, or asked for many names that are not there."""
@@ -25,14 +26,17 @@ MISSES_BEFORE_LOAD: Final = 8
 
 
 class View:
-    """Reads of inodes, names and extents. `lock` is the namespace's; every change of rows is made under it."""
+    """Reads of inodes, names, extended attributes, extents. `lock` is the namespace's; rows change under it only."""
 
-    def __init__(self, reads: ColdReads, *, checkpoint_lsn: int, inodes_max: int, names_max: int) -> None:
+    def __init__(
+        self, reads: ColdReads, *, checkpoint_lsn: int, inodes_max: int, names_max: int, xattr_bytes_max: int
+    ) -> None:
         self.lock = RLock()
         self.reads = reads
         self.cache = InodeCache(inodes_max, self.lock)
         self.directories = Directories(names_max)
-        self.overlay = Overlay(self.cache, self.directories, checkpoint_lsn)
+        self.xattr_values = Xattrs(xattr_bytes_max)
+        self.overlay = Overlay(self.cache, self.directories, self.xattr_values, checkpoint_lsn)
         self._changed = self.overlay.inodes.get
         self._clean = self.cache.get
 
@@ -140,6 +144,21 @@ class View:
                 names.complete = True
         if self.directories.full:
             self.directories.shrink()
+
+    def xattrs(self, row: InodeRow) -> Mapping[bytes, bytes]:
+        """All extended attributes of an inode, by their whole names; not to be changed."""
+        if not row.xattr_name_bytes:
+            return NONE
+        ino = row.ino
+        while True:
+            forgotten = self.overlay.forgotten
+            below = self.xattr_values.clean(ino)
+            found = self.reads.xattrs(ino) if below is None else below
+            with self.lock:
+                if self.overlay.forgotten != forgotten:
+                    continue
+                self.xattr_values.keep(ino, found)
+                return self.xattr_values.over(ino, found)
 
     def extents(self, ino: int) -> ExtentMap:
         """The flushed extents as rows have them. Call it with the lock held."""

@@ -26,11 +26,13 @@ from gateway.metadata.reads import ColdReads
 from gateway.metadata.rows import (
     DropDirent,
     DropInode,
+    DropXattr,
     FlushInode,
     InodeRow,
     PutDirent,
     PutInode,
     PutPack,
+    PutXattr,
     Splice,
 )
 from gateway.metadata.view import View
@@ -44,6 +46,8 @@ class Limits(Struct, frozen=True):
 
     inodes: int = 100_000
     names: int = 500_000
+    xattr_bytes: int = 16 << 20
+    xattr_changed_bytes: int = 64 << 20  # of what SQL does not have: beyond it a set waits for the checkpoint
 
 
 class Foundation:
@@ -60,11 +64,13 @@ class Foundation:
         self.core = core
         self.clock = clock
         self.epoch = epoch
+        self.limits = limits
         self.view = View(
             reads,
             checkpoint_lsn=int(facts["checkpoint_lsn"]),
             inodes_max=limits.inodes,
             names_max=limits.names,
+            xattr_bytes_max=limits.xattr_bytes,
         )
         self.lock = self.view.lock
         self._inodes = int(facts["inodes"])
@@ -189,6 +195,12 @@ class Foundation:
             case Splice(ino):
                 if self.view.inode(ino) is not None:
                     self.view.overlay.splice(op, lsn)
+            case PutXattr(ino, name, value):
+                if self.view.inode(ino) is not None:
+                    self.view.overlay.put_xattr(ino, name, value, lsn)
+            case DropXattr(ino, name):
+                if self.view.inode(ino) is not None:
+                    self.view.overlay.put_xattr(ino, name, None, lsn)
             case PutPack(pack):
                 self.view.overlay.put_pack(pack, lsn)
             case _:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 from gateway.metadata.checkpoint import checkpoint_lsn
 from gateway.metadata.database import read_meta
 from gateway.metadata.extents import coalesced
-from gateway.metadata.tables import dirent, extent, inode, metadata, pack
+from gateway.metadata.tables import dirent, extent, inode, metadata, pack, xattr
 from gateway.metadata.usage import counted
 
 
@@ -30,6 +30,11 @@ def audit(connection: Connection) -> None:
     assert {entry.dir for entry in entries} <= rows.keys()
     assert all(entry.kind == rows[entry.ino].kind for entry in entries)
     _audit_extents(connection, set(rows))
+    sums = dict.fromkeys(rows, (0, 0))
+    for row in connection.execute(select(xattr)):
+        names, values = sums[row.ino]
+        sums[row.ino] = names + len(row.name) + 1, values + len(row.value)
+    assert sums == {ino: (row.xattr_name_bytes, row.xattr_value_bytes) for ino, row in rows.items()}
 
 
 def _audit_extents(connection: Connection, inodes: set[int]) -> None:

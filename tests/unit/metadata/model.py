@@ -22,6 +22,7 @@ class Node:
     mtime_ns: int | None = None  # None: whatever the file system says
     orphan: bool = False
     change: int = 0
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
     def is_directory(self) -> bool:
@@ -126,6 +127,16 @@ class Model:
             if victim.is_directory:
                 new.nlink -= 1
             self._unname(victim, victim_open)
+
+    def set_xattr(self, node: Node, name: bytes, value: bytes, how: str) -> None:
+        require(node.is_directory or node.kind == REGULAR, errno.EPERM)
+        require(how != "replace" or name in node.xattrs, errno.ENODATA)
+        require(how != "create" or name not in node.xattrs, errno.EEXIST)
+        node.xattrs[name] = value
+
+    def remove_xattr(self, node: Node, name: bytes) -> None:
+        require(name in node.xattrs, errno.ENODATA)
+        del node.xattrs[name]
 
     def release(self, node: Node) -> None:
         if node.orphan:

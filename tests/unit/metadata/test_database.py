@@ -1,18 +1,23 @@
 """Opening databases: new, as they should be, of others, and newer than this version."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
+from gateway.metadata import database as opening
 from gateway.metadata import rows, tables
 from gateway.metadata.database import HEAD, Database, read_meta, sqlite_url
 from gateway.metadata.errors import MetadataError, NewerFormatError
-from tests.unit.metadata.harness import FS_ID
+from tests.unit.metadata.audit import audit
+from tests.unit.metadata.harness import FS_ID, FakeHarness
 
 
 @pytest.fixture
@@ -63,6 +68,55 @@ def test_reopening_keeps_what_is_there(url: str) -> None:
     database = Database(url, FS_ID)
     assert database.fetch("SELECT value FROM meta WHERE key = 'checkpoint_lsn'", ()) == [("7",)]
     database.close()
+
+
+def of_the_first_format(path: Path) -> str:
+    """A database as the first version left it: one file in the root."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA journal_mode = WAL")
+    engine = create_engine(sqlite_url(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        facts = {"fs_id": FS_ID.hex(), "format": "1", "checkpoint_lsn": "5", "inodes": "2", "bytes": "0"}
+        connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
+        zeros = ", ".join("0" for _ in range(11))
+        for ino, kind, nlink in ((1, 0o040000, 2), (7, 0o100000, 1)):
+            connection.execute(
+                text(f"INSERT INTO inode VALUES ({ino}, 1, {kind}, 420, {nlink}, {zeros}, 5, NULL, 0)")
+            )
+        connection.execute(text("UPDATE inode SET size = 1, parent = 1 WHERE ino = 1"))
+        connection.execute(text("INSERT INTO dirent VALUES (1, x'66', 3, 7, 32768)"))
+    engine.dispose()
+    return sqlite_url(path)
+
+
+def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    url = of_the_first_format(tmp_path / "metadata.db")
+    database = Database(url, FS_ID)
+    with database.reader() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+        facts = read_meta(connection)
+        audit(connection)
+    assert (facts["format"], facts["checkpoint_lsn"]) == (str(rows.FORMAT), "5")
+    database.close()
+
+
+def test_what_the_first_format_held_is_served_and_takes_extended_attributes(tmp_path: Path) -> None:
+    of_the_first_format(tmp_path / "metadata.db")
+    harness = FakeHarness(tmp_path)
+    assert harness.fs.lookup(1, b"f").inode == 7
+    assert harness.fs.listxattr(7) == []
+    harness.fs.setxattr(7, b"user.a", b"value")
+    harness.settle()
+    harness.crash()
+    assert harness.fs.getxattr(7, b"user.a") == b"value"
+    with harness.database.reader() as connection:
+        audit(connection)
+    harness.close()
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:

@@ -20,7 +20,8 @@ from tests.unit.metadata.real_harness import RealHarness
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d", "\N{SNOWMAN}".encode(), b"\xff"])
 PICK = st.integers(0, 1 << 16)
-SMALL = Limits(inodes=4, names=6)
+XATTRS = st.sampled_from([b"user.a", b"user.b", b"user.\xff/", b"user.system.c"])
+SMALL = Limits(inodes=4, names=6, xattr_bytes=700)
 
 
 def attempt(operation: Any, *arguments: Any) -> tuple[int, Any]:
@@ -201,6 +202,39 @@ class NamespaceMachine(RuleBasedStateMachine):
                 written(node.content, offset, data)
         self.pending = [write for write in self.pending if write[0] > durable_lsn]
 
+    @rule(
+        which=PICK,
+        name=XATTRS,
+        value=st.binary(max_size=30),
+        how=st.sampled_from(["", "", "create", "replace"]),
+    )
+    def set_xattr(self, which: int, name: bytes, value: bytes, how: str) -> None:
+        node = self.pick(self.model.nodes, which)
+        expected = refused(self.model.set_xattr, node, name, value, how)
+        self._xattr_changes(
+            node,
+            expected,
+            lambda: self.fs.setxattr(node.ino, name, value, create=how == "create", replace=how == "replace"),
+        )
+
+    @rule(which=PICK, name=XATTRS)
+    def remove_xattr(self, which: int, name: bytes) -> None:
+        node = self.pick(self.model.nodes, which)
+        expected = refused(self.model.remove_xattr, node, name)
+        self._xattr_changes(node, expected, lambda: self.fs.removexattr(node.ino, name))
+
+    def _xattr_changes(self, node: Node, expected: int, operation: Any) -> None:
+        before = self.fs.getattr(node.ino)
+        self.both(expected, operation)
+        after = self.fs.getattr(node.ino)
+        if expected:
+            assert after == before
+        else:
+            assert after.change > before.change
+            assert after.ctime_ns > before.ctime_ns
+            assert after.mtime_ns == before.mtime_ns
+            self.settled()
+
     # What goes on behind
 
     @rule(which=st.none() | st.sets(PICK, min_size=1, max_size=2))
@@ -300,6 +334,8 @@ class NamespaceMachine(RuleBasedStateMachine):
             assert self.harness.read(node.ino) == bytes(content)
         else:
             assert found.size == node.size
+        assert self.fs.listxattr(node.ino) == sorted(node.xattrs)
+        assert {name: self.fs.getxattr(node.ino, name) for name in node.xattrs} == node.xattrs
         if node.kind == SYMLINK:
             assert self.fs.readlink(node.ino) == node.target
         if node.is_directory and node.parent is not None and not node.orphan:
