@@ -5,7 +5,7 @@ Names and attributes are the namespace's; bytes never pass here: the core's vtab
 
 from collections.abc import Callable, Iterator
 
-from gateway.metadata.attributes import ROOT_INODE
+from gateway.metadata.attributes import ROOT_INODE, XATTR_USER
 from gateway.metadata.namespace import Namespace
 from gateway.pyganesha import (
     AnyAttributes,
@@ -17,6 +17,7 @@ from gateway.pyganesha import (
     FsInfo,
     SetAttributes,
     Status,
+    XattrMode,
 )
 
 READDIR_PAGE = 128
@@ -29,6 +30,7 @@ class CaudalFsal(Fsal):
     # Operations compute for microseconds, and wait for the journal when they have left Python; what waits for SQL to read
     # a disk holds up the others, who would mostly wait for the same disk.
     calls_max = 1
+    has_xattrs = True
 
     def __init__(
         self,
@@ -82,6 +84,27 @@ class CaudalFsal(Fsal):
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:  # noqa: ARG002 - Ganesha judged
         self._namespace.setattr(inode, attributes)
+
+    # Extended attributes: those of users, whom clients name without the prefix. Others are not for clients.
+
+    def getxattr(self, inode: int, name: bytes) -> bytes:
+        return self._namespace.getxattr(inode, XATTR_USER + name)
+
+    def setxattr(self, inode: int, name: bytes, value: bytes, how: XattrMode) -> None:
+        self._namespace.setxattr(
+            inode,
+            XATTR_USER + name,
+            value,
+            create=how is XattrMode.CREATE,
+            replace=how is XattrMode.REPLACE,
+        )
+
+    def removexattr(self, inode: int, name: bytes) -> None:
+        self._namespace.removexattr(inode, XATTR_USER + name)
+
+    def listxattr(self, inode: int) -> list[bytes]:
+        names = self._namespace.listxattr(inode)
+        return [name.removeprefix(XATTR_USER) for name in names if name.startswith(XATTR_USER)]
 
     # Names
 

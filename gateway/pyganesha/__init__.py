@@ -3,7 +3,17 @@
 from .errors import FsalError, Status, status_of
 from .fsal import Fsal, ReadRequestLike, UpcallsLike
 from .process import LogHandler, unblock_signals
-from .types import AnyAttributes, AnyDirEntry, Attributes, Caller, CreateMode, DirEntry, FsInfo, SetAttributes
+from .types import (
+    AnyAttributes,
+    AnyDirEntry,
+    Attributes,
+    Caller,
+    CreateMode,
+    DirEntry,
+    FsInfo,
+    SetAttributes,
+    XattrMode,
+)
 
 __all__ = [
     "AnyAttributes",
@@ -20,6 +30,7 @@ __all__ = [
     "SetAttributes",
     "Status",
     "UpcallsLike",
+    "XattrMode",
     "status_of",
     "unblock_signals",
 ]

@@ -83,6 +83,7 @@ ERRNO_STATUS: dict[int, Status] = {
     errno.ETIMEDOUT: Status.DELAY,
     errno.ETXTBSY: Status.SHARE_DENIED,
     errno.ENODATA: Status.NOXATTR,
+    errno.E2BIG: Status.XATTR2BIG,
     errno.ERANGE: Status.XATTR2BIG,
 }
 

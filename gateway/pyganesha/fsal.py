@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import FsalError, Status
-from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes
+from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes, XattrMode
 
 if TYPE_CHECKING:
-    from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes
+    from .types import AnyAttributes, AnyDirEntry, Caller, CreateMode, FsInfo, SetAttributes, XattrMode
 
 
 class UpcallsLike(Protocol):
@@ -79,6 +79,9 @@ class Fsal(ABC):
 
     upcalls: UpcallsLike | None = None
     """Set by the shim before :meth:`ready`."""
+
+    has_xattrs: bool = False
+    """Whether files and directories have extended attributes. Read once, right after construction."""
 
     def now_ns(self) -> int:
         """The server's clock, where a client asks for "the server's time"."""
@@ -199,6 +202,27 @@ class Fsal(ABC):
 
     def released(self, inode: int) -> None:
         """The last open of a file without names was closed: nobody can reach it any more. Called once."""
+
+    # --- Extended attributes, over NFS 4.2, where has_xattrs is true -------------------------------------------------------
+
+    # Names are clients' own, without the `user.` that Linux puts before them, of any bytes; each method must look at them.
+    # Set and remove move ctime and change of the inode.
+
+    def getxattr(self, inode: int, name: bytes) -> bytes:
+        """The value, of at most 64 KiB. ENODATA."""
+        raise FsalError(Status.NOTSUPP)
+
+    def setxattr(self, inode: int, name: bytes, value: bytes, how: XattrMode) -> None:
+        """EEXIST or ENODATA, as `how` says; E2BIG: the value is too large; ENOSPC: there are too many; ENAMETOOLONG."""
+        raise FsalError(Status.NOTSUPP)
+
+    def removexattr(self, inode: int, name: bytes) -> None:
+        """ENODATA."""
+        raise FsalError(Status.NOTSUPP)
+
+    def listxattr(self, inode: int) -> Iterable[bytes]:
+        """All names, in any order."""
+        raise FsalError(Status.NOTSUPP)
 
     # --- Data, with Python's lock: only where io() is None --------------------------------------------------------------
 

@@ -94,6 +94,16 @@ class FsInfo(NamedTuple):
     free_files: int
 
 
+class XattrMode(enum.IntEnum):
+    """What ``Fsal.setxattr`` asks of the name."""
+
+    EITHER = 0
+    CREATE = 1
+    """It must be new: EEXIST."""
+    REPLACE = 2
+    """It must be there: ENODATA."""
+
+
 class CreateMode(enum.IntEnum):
     """What ``Fsal.create`` does with a name that exists."""
 

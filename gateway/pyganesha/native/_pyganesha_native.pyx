@@ -26,11 +26,15 @@ cdef object SetAttributes = _types.SetAttributes
 cdef object Caller = _types.Caller
 cdef object status_of = _errors.status_of
 cdef object Fsal = _fsal.Fsal
+_xattrs = importlib.import_module(_package + ".xattrs")
+cdef object xattr_page = _xattrs.xattr_page
+cdef tuple XATTR_MODES = (_types.XattrMode.EITHER, _types.XattrMode.CREATE, _types.XattrMode.REPLACE)
 cdef tuple CREATE_MODES = (None, _types.CreateMode.UNCHECKED, _types.CreateMode.GUARDED, _types.CreateMode.EXCLUSIVE)
 
 include "convert.pxi"
 include "names.pxi"
 include "directory.pxi"
+include "xattr.pxi"
 include "data.pxi"
 include "export.pxi"
 

@@ -101,6 +101,26 @@ fsal_status_t pyg_may_make(object_file_type_t type)
 	return pyg_status(device && !is_root() ? ERR_FSAL_PERM : ERR_FSAL_NO_ERROR);
 }
 
+/* Attributes of users follow the rules of contents. Linux gives them to files and directories only, since the permissions of
+ * other kinds are no access to storage, and in a sticky directory only to its owner. */
+fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *o, uint32_t wanted)
+{
+	object_file_type_t type = o->handle.type;
+	struct pyganesha_attributes a;
+	fsal_status_t status;
+
+	if (type != REGULAR_FILE && type != DIRECTORY)
+		return pyg_status(wanted & 2 ? ERR_FSAL_PERM : ERR_FSAL_NOXATTR);
+	if (is_root())
+		return pyg_status(ERR_FSAL_NO_ERROR);
+	status = pyg_get_attributes(x, &o->key, &a);
+	if (FSAL_IS_ERROR(status))
+		return status;
+	if (type == DIRECTORY && (wanted & 2) && (a.mode & S_ISVTX) && op_ctx->creds.caller_uid != a.uid)
+		return pyg_status(ERR_FSAL_PERM);
+	return pyg_status(allowed(&a, wanted) ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
+}
+
 /* Mode bits that a change takes away from a file: another owner or group takes set-id bits, so does another size by others than
  * root; nobody but root gives a set-group-id bit to a group that is not his own. */
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set)

@@ -90,6 +90,21 @@ static fsal_status_t dynamic_info(struct fsal_export *export, struct fsal_obj_ha
 	return pyg_status(ERR_FSAL_NO_ERROR);
 }
 
+/* Whether there are extended attributes is a matter of the export's Fsal, not of the module. */
+static attrmask_t supported_attributes(struct fsal_export *export)
+{
+	return pyg_supported_attributes(container_of(export, struct pyg_export, export));
+}
+
+static bool (*module_supports)(struct fsal_export *, fsal_fsinfo_options_t); /* Ganesha's, which asks the fs_info */
+
+static bool supports(struct fsal_export *export, fsal_fsinfo_options_t option)
+{
+	if (option == fso_xattr_support)
+		return container_of(export, struct pyg_export, export)->xattrs;
+	return module_supports(export, option);
+}
+
 /* With room behind it for the open flags: pyg_fd_of. */
 static struct state_t *alloc_state(struct fsal_export *export, enum state_type type, struct state_t *related)
 {
@@ -111,6 +126,9 @@ fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, st
 	x->export.exp_ops.create_handle = create_handle;
 	x->export.exp_ops.get_fs_dynamic_info = dynamic_info;
 	x->export.exp_ops.alloc_state = alloc_state;
+	x->export.exp_ops.fs_supported_attrs = supported_attributes;
+	module_supports = x->export.exp_ops.fs_supports;
+	x->export.exp_ops.fs_supports = supports;
 	x->export.fsal = module;
 	x->export.up_ops = up_ops;
 	if (load_config_from_node(parse_node, &pyg_export_block, x, true, errors) != 0) {

@@ -85,7 +85,6 @@ MODULE_INIT void pyganesha_load(void)
 	pyg_open_ops(&pyg_module.ops);
 	pyg_io_ops(&pyg_module.ops);
 	pyg_sparse_ops(&pyg_module.ops);
-	/* Extended attributes and io_advise: Ganesha's defaults answer NOTSUPP. Their place is here. */
 }
 
 MODULE_FINI void pyganesha_unload(void)

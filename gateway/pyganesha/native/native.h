@@ -71,6 +71,7 @@ struct pyg_export {
 	PyObject *io_capsule;
 	const struct pyganesha_io *io; /* NULL: Python serves the data */
 	bool reads_async; /* Fsal.read_async is overridden */
+	bool xattrs; /* Fsal.has_xattrs */
 	bool is_gated; /* Fsal.calls_max is set: `gate` counts the calls that may still enter */
 	sem_t gate;
 	struct pyg_open_table opens;
@@ -131,6 +132,15 @@ struct pyg_dirent {
 	struct pyganesha_attributes attributes;
 };
 
+/* gsh_malloc'ed: both arrays, and each name. */
+struct pyg_xattr_page {
+	char **names;
+	uint32_t *lengths;
+	uint32_t count;
+	bool eof;
+	uint64_t cookie; /* to go on after */
+};
+
 enum pyg_create_mode { PYG_UNCHECKED = 1, PYG_GUARDED = 2, PYG_EXCLUSIVE = 3 };
 
 /* A core that evicts an inode right after Fsal.load made it resident; after that the client tries again. */
@@ -169,6 +179,8 @@ void pyg_fill_caller(struct pyg_caller *out);
 fsal_status_t pyg_get_attributes(struct pyg_export *x, const struct pyg_key *key, struct pyganesha_attributes *out);
 void pyg_object_ops(struct fsal_obj_ops *ops); /* names and attributes */
 void pyg_directory_ops(struct fsal_obj_ops *ops);
+void pyg_xattr_ops(struct fsal_obj_ops *ops);
+attrmask_t pyg_supported_attributes(const struct pyg_export *x);
 void pyg_open_ops(struct fsal_obj_ops *ops); /* opens and share reservations */
 void pyg_io_ops(struct fsal_obj_ops *ops); /* data */
 void pyg_sparse_ops(struct fsal_obj_ops *ops); /* holes and advice */
@@ -199,6 +211,7 @@ fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *dire
 fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved);
 fsal_status_t pyg_may_write(const struct pyganesha_attributes *a);
 fsal_status_t pyg_may_make(object_file_type_t type);
+fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *o, uint32_t wanted); /* 4 read, 2 write */
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set);
 
 /* io.c, for the asynchronous Python reads */

@@ -126,8 +126,13 @@ void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes
 	out->change = a->change;
 	/* Attributes change through Ganesha, which then asks anew, or an up-call says so: they never expire. */
 	out->expire_time_attr = -1;
-	out->supported = pyg_module.fsal.fs_info.supported_attrs;
-	out->valid_mask = pyg_module.fsal.fs_info.supported_attrs;
+	out->supported = pyg_supported_attributes(x);
+	out->valid_mask = out->supported;
+}
+
+attrmask_t pyg_supported_attributes(const struct pyg_export *x)
+{
+	return pyg_module.fsal.fs_info.supported_attrs | (x->xattrs ? ATTR4_XATTR : 0);
 }
 
 struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out)

@@ -265,4 +265,5 @@ void pyg_object_ops(struct fsal_obj_ops *ops)
 	ops->handle_to_wire = handle_to_wire;
 	ops->handle_to_key = handle_to_key;
 	pyg_directory_ops(ops);
+	pyg_xattr_ops(ops);
 }

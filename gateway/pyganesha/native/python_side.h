@@ -38,6 +38,13 @@ int pyg_py_rename(struct pyg_export *x, uint64_t old_directory, const char *old_
 int pyg_py_unlink(struct pyg_export *x, uint64_t directory, const char *name, bool victim_open);
 int pyg_py_released(struct pyg_export *x, uint64_t inode);
 
+/* Names and values of any bytes; the value, gsh_malloc'ed, and the page's names are the caller's. */
+int pyg_py_getxattr(struct pyg_export *x, uint64_t inode, const char *name, size_t name_length, char **value, size_t *length);
+int pyg_py_setxattr(struct pyg_export *x, uint64_t inode, const char *name, size_t name_length, const char *value, size_t length,
+		    int how);
+int pyg_py_removexattr(struct pyg_export *x, uint64_t inode, const char *name, size_t name_length);
+int pyg_py_listxattr(struct pyg_export *x, uint64_t inode, uint64_t cookie, size_t room, size_t most, struct pyg_xattr_page *out);
+
 /* A directory being read; `next` fills at most `capacity` entries and tells whether the directory has ended. */
 int pyg_py_readdir_open(struct pyg_export *x, uint64_t directory, uint64_t after, void **reader);
 int pyg_py_readdir_next(void *reader, struct pyg_dirent *entries, size_t capacity, size_t *count, bool *ended);

@@ -36,6 +36,7 @@ cdef extern from "native.h" nogil:
         PyObject *io_capsule
         const pyganesha_io *io
         cbool reads_async
+        cbool xattrs
     struct pyg_set_attributes:
         uint32_t mask, mode, uid, gid
         uint64_t size
@@ -49,6 +50,12 @@ cdef extern from "native.h" nogil:
         const char *name
         uint64_t cookie
         pyganesha_attributes attributes
+    struct pyg_xattr_page:
+        char **names
+        uint32_t *lengths
+        uint32_t count
+        cbool eof
+        uint64_t cookie
     struct pyg_io_call:
         pass
     void pyg_log(int level, const char *text)
