@@ -61,6 +61,7 @@ class Service:
     port: int = field(default_factory=free_port)
     mount_port: int = field(default_factory=free_port)
     log_level: str = "EVENT"
+    access: str = "RW"
 
     @property
     def config_file(self) -> Path:
@@ -100,7 +101,7 @@ EXPORT {{
     Export_Id = 1;
     Path = {quoted(self.export)};
     Pseudo = {quoted(self.export)};
-    Access_Type = RW;
+    Access_Type = {self.access};
     Squash = No_Root_Squash;
     SecType = sys;
     Protocols = {protocols};

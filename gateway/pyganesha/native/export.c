@@ -151,6 +151,8 @@ fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, st
 		goto failed;
 	}
 	op_ctx->fsal_export = &x->export;
+	if (x->xattrs)
+		pyg_allow_large_xattrs();
 	LogEvent(COMPONENT_FSAL, "PYGANESHA: export %u: serving %s", x->id, x->factory);
 	return pyg_status(ERR_FSAL_NO_ERROR);
 failed:

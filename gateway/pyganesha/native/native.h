@@ -180,6 +180,8 @@ fsal_status_t pyg_get_attributes(struct pyg_export *x, const struct pyg_key *key
 void pyg_object_ops(struct fsal_obj_ops *ops); /* names and attributes */
 void pyg_directory_ops(struct fsal_obj_ops *ops);
 void pyg_xattr_ops(struct fsal_obj_ops *ops);
+extern uint32_t pyg_xattr_value_max; /* bytes of a value that Ganesha can send */
+void pyg_allow_large_xattrs(void);
 attrmask_t pyg_supported_attributes(const struct pyg_export *x);
 void pyg_open_ops(struct fsal_obj_ops *ops); /* opens and share reservations */
 void pyg_io_ops(struct fsal_obj_ops *ops); /* data */

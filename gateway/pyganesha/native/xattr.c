@@ -53,6 +53,12 @@ static fsal_status_t get_xattr(struct fsal_obj_handle *handle, xattrkey4 *name, 
 		status = pyg_status(
 			pyg_py_getxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, &content, &length));
 	}
+	if (length > pyg_xattr_value_max) { /* set when more could be sent: a reply that cannot be encoded never leaves */
+		gsh_free(content);
+		content = NULL;
+		length = 0;
+		status = pyg_status(ERR_FSAL_XATTR2BIG);
+	}
 	gsh_free(value->utf8string_val);
 	value->utf8string_val = content;
 	value->utf8string_len = length;
