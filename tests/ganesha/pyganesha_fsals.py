@@ -19,6 +19,7 @@ from gateway.pyganesha import (
     ReadRequestLike,
     SetAttributes,
     Status,
+    XattrMode,
     unblock_signals,
 )
 from gateway.pyganesha.examples.memfs import MemFs
@@ -101,6 +102,40 @@ class Counted(MemFs):
         with self.counting:
             self.now -= 1
         return super().lookup(directory, name)
+
+
+class Tagged(MemFs):
+    """Has extended attributes."""
+
+    has_xattrs = True
+
+    def __init__(self, options: str) -> None:
+        super().__init__(options)
+        self.tags: dict[int, dict[bytes, bytes]] = {}
+
+    def getxattr(self, inode: int, name: bytes) -> bytes:
+        if name not in self.tags.get(inode, {}):
+            raise OSError(errno.ENODATA, "no such attribute")
+        return self.tags[inode][name]
+
+    def setxattr(self, inode: int, name: bytes, value: bytes, how: XattrMode) -> None:
+        mine = self.tags.setdefault(inode, {})
+        if len(value) > 65536:
+            raise OSError(errno.E2BIG, "too large")
+        if how is XattrMode.CREATE and name in mine:
+            raise OSError(errno.EEXIST, "it is there")
+        if how is XattrMode.REPLACE:
+            self.getxattr(inode, name)
+        mine[name] = value
+        self.node(inode).change(self.now_ns())
+
+    def removexattr(self, inode: int, name: bytes) -> None:
+        self.getxattr(inode, name)
+        del self.tags[inode][name]
+        self.node(inode).change(self.now_ns())
+
+    def listxattr(self, inode: int) -> list[bytes]:
+        return list(self.tags.get(inode, {}))
 
 
 class Sneaky(MemFs):

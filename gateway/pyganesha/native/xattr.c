@@ -48,11 +48,9 @@ static fsal_status_t get_xattr(struct fsal_obj_handle *handle, xattrkey4 *name, 
 	char *content = NULL;
 	size_t length = 0;
 
-	if (!FSAL_IS_ERROR(status)) {
-		pyg_thread_enter();
-		status = pyg_status(
-			pyg_py_getxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, &content, &length));
-	}
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_status(PYG_CALL(
+			x, pyg_py_getxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, &content, &length)));
 	if (length > pyg_xattr_value_max) { /* set when more could be sent: a reply that cannot be encoded never leaves */
 		gsh_free(content);
 		content = NULL;
@@ -75,9 +73,8 @@ static fsal_status_t set_xattr(struct fsal_obj_handle *handle, setxattr_option4 
 		return status;
 	if (option > SETXATTR4_REPLACE) /* an unsigned enum, as it came */
 		return pyg_status(ERR_FSAL_INVAL);
-	pyg_thread_enter();
-	status = pyg_status(pyg_py_setxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, bytes_of(value),
-					    value->utf8string_len, option));
+	status = pyg_status(PYG_CALL(x, pyg_py_setxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, bytes_of(value),
+							value->utf8string_len, option)));
 	if (!FSAL_IS_ERROR(status))
 		distrust(x, o);
 	return status;
@@ -91,8 +88,7 @@ static fsal_status_t remove_xattr(struct fsal_obj_handle *handle, xattrkey4 *nam
 
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_thread_enter();
-	status = pyg_status(pyg_py_removexattr(x, o->key.inode, bytes_of(name), name->utf8string_len));
+	status = pyg_status(PYG_CALL(x, pyg_py_removexattr(x, o->key.inode, bytes_of(name), name->utf8string_len)));
 	if (!FSAL_IS_ERROR(status))
 		distrust(x, o);
 	return status;
@@ -108,8 +104,7 @@ static fsal_status_t list_xattrs(struct fsal_obj_handle *handle, count4 room, nf
 
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_thread_enter();
-	status = pyg_status(pyg_py_listxattr(x, o->key.inode, *cookie, room, NAMES_MAX, &page));
+	status = pyg_status(PYG_CALL(x, pyg_py_listxattr(x, o->key.inode, *cookie, room, NAMES_MAX, &page)));
 	if (FSAL_IS_ERROR(status))
 		return status;
 	names->xl4_count = page.count;
