@@ -123,7 +123,8 @@ def test_listing_in_pages(root: Client, client: XattrClient) -> None:
     for name in names:
         client.setxattr(b"pages", name, b"")
     for maxcount in (COUNTS + 40, 200, 1000):
-        cookie, seen, pages, ended = 0, [], 0, False
+        seen: list[bytes] = []
+        cookie, pages, ended = 0, 0, False
         while not ended:
             found, cookie, ended = client.listxattrs(b"pages", cookie, maxcount)
             assert COUNTS + sum(4 + (len(name) + 3) // 4 * 4 for name in found) <= maxcount
@@ -143,7 +144,8 @@ def test_what_stays_is_listed_once_while_others_go_and_come(root: Client, client
     goes = [b"goes-%d" % number for number in range(40)]
     for name in (*stays, *goes):
         client.setxattr(b"moving", name, b"")
-    cookie, seen, ended = 0, [], False
+    seen: list[bytes] = []
+    cookie, ended = 0, False
     while not ended:
         found, cookie, ended = client.listxattrs(b"moving", cookie, 120)
         seen += found
