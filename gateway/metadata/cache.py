@@ -6,19 +6,21 @@ from gateway.metadata.rows import InodeRow
 
 
 class InodeCache:
-    """Two generations of rows: what is used moves into the young one, and when that is full the old one is dropped.
+    """Two generations of rows: what is used moves into the young one, and when that is full the old one retires.
 
-    That keeps reads free of locks and of any bookkeeping: a hit in the young generation is one look into a dict.
+    It is taken apart two rows at a time, since to free a hundred thousand at once would hold everybody up. All this keeps
+    reads free of locks and of any bookkeeping: a hit in the young generation is one look into a dict.
     `put` and `discard` are called with the namespace's lock held.
     """
 
-    __slots__ = ("_half", "_lock", "_old", "_young")
+    __slots__ = ("_half", "_lock", "_old", "_retired", "_young")
 
     def __init__(self, limit: int, lock: RLock) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         self._half = max(1, limit // 2)
         self._lock = lock
         self._young: dict[int, InodeRow] = {}
         self._old: dict[int, InodeRow] = {}
+        self._retired: dict[int, InodeRow] = {}  # nobody looks here
 
     def get(self, ino: int) -> InodeRow | None:
         row = self._young.get(ino)
@@ -34,7 +36,13 @@ class InodeCache:
     def put(self, row: InodeRow) -> None:
         young = self._young
         young[row.ino] = row
+        retired = self._retired
+        if retired:
+            retired.popitem()
+            if retired:
+                retired.popitem()
         if len(young) >= self._half:
+            self._retired = self._old
             # In this order: a reader between the two lines finds its row in either.
             self._old = young
             self._young = {}
@@ -44,4 +52,4 @@ class InodeCache:
         self._old.pop(ino, None)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._young) + len(self._old) + len(self._retired)

@@ -3,35 +3,25 @@
 Per directory one dict of names. An entry with LSN 0 is clean, any other was changed above the overlay's `forgotten`;
 an entry with inode 0 stands for a name that was removed. In a directory that is `complete` memory knows every name, so
 that one it does not find is free without a look into SQL.
+
+No call here takes time by the number of a directory's names but one: `complete_now`, for directories that are small.
 """
 
-from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable
-from operator import attrgetter
+from itertools import islice
 from typing import Final
 
-from msgspec import Struct
+from gateway.metadata.by_cookie import ByCookie, Dirent
 
-SHRINK_STEPS: Final = 1000
-
-
-class Dirent(Struct, gc=False):
-    """`name`, `cookie`, `ino` and `kind` never change once it is in a directory; `lsn` becomes 0 when SQL has it."""
-
-    name: bytes
-    cookie: int
-    ino: int
-    kind: int
-    lsn: int
-
-
-_cookie: Final = attrgetter("cookie")
+SHED: Final = 2000
+"""Entries that leave memory in one turn, and directories that are looked at for them: about a millisecond."""
 
 
 class Directory:
     """Names of one directory. Looked up without a lock: `complete` is cleared before names leave, set after they came."""
 
-    __slots__ = ("complete", "dirty", "hot", "live", "misses", "names", "order", "stale")
+    __slots__ = ("complete", "dirty", "hot", "live", "misses", "names", "order")
 
     def __init__(self, *, complete: bool) -> None:
         self.names: dict[bytes, Dirent] = {}
@@ -40,11 +30,8 @@ class Directory:
         self.dirty = 0  # entries with an LSN
         self.hot = True
         self.misses = 0  # reads of SQL for single names
-        # Entries by cookie, for readdir; None until it is wanted, but kept from the start where all names were made in
-        # memory. Holds at least the changed entries, in a complete directory all, and besides some that are no longer in
-        # `names`, which readers skip.
-        self.order: list[Dirent] | None = [] if complete else None
-        self.stale = 0  # of these, about
+        # Live entries: all in a complete directory, else all changed ones and some of the clean ones. None: there are none.
+        self.order: ByCookie | None = None
 
     def set(self, entry: Dirent) -> None:
         """Puts an entry, live or removed, in the place of what has its name."""
@@ -55,53 +42,48 @@ class Directory:
         self.live += live
         self.dirty += entry.lsn != 0
         if old is not None:
-            self.live -= old.ino != 0
-            self.dirty -= old.lsn != 0
-            self.stale += 1
-        order = self.order
-        if order is None:
-            return
-        if self.stale > 64 + len(order) // 2:
-            self.order = None
-        elif live and (entry.lsn or self.complete):
-            if not order or order[-1].cookie < entry.cookie:
-                order.append(entry)
-            else:
-                order.insert(bisect_right(order, entry.cookie, key=_cookie), entry)
+            self._left(old)
+        if live and (entry.lsn or self.complete):
+            if self.order is None:
+                self.order = ByCookie()
+            self.order.add(entry)
 
     def unset(self, name: bytes) -> None:
         entry = self.names.pop(name, None)
         if entry is not None:
-            self.live -= entry.ino != 0
-            self.dirty -= entry.lsn != 0
-            self.stale += 1
+            self._left(entry)
+
+    def _left(self, entry: Dirent) -> None:
+        self.dirty -= entry.lsn != 0
+        if entry.ino:
+            self.live -= 1
+            if self.order is not None:
+                self.order.discard(entry.cookie)
 
     def after(self, cookie: int, most: int) -> list[Dirent]:
         """Up to `most` entries with higher cookies, in their order: all there are if complete, else the changed ones
         and some of the others."""
-        order = self.order
-        if order is None:
-            wanted = (e for e in self.names.values() if e.ino and (e.lsn or self.complete))
-            self.order = order = sorted(wanted, key=_cookie)
-            self.stale = 0
-        out: list[Dirent] = []
-        names = self.names
-        for index in range(bisect_right(order, cookie, key=_cookie), len(order)):
-            entry = order[index]
-            if names.get(entry.name) is entry:
-                out.append(entry)
-                if len(out) == most:
-                    break
-        return out
+        return [] if self.order is None else self.order.after(cookie, most)
 
-    def drop_clean(self) -> int:
-        """Lets go of what SQL has; returns how many entries that were."""
-        before = len(self.names)
+    def complete_now(self) -> None:
+        """Memory has come to know every name."""
+        self.order = ByCookie(entry for entry in self.names.values() if entry.ino)
+        self.complete = True
+
+    def shed(self, most: int) -> int:
+        """Lets go of clean entries among the `most` that came first; the others go to the end. Returns how many left."""
+        names = self.names
         self.complete = False
-        self.names = {name: entry for name, entry in self.names.items() if entry.lsn}
-        self.live = sum(entry.ino != 0 for entry in self.names.values())
-        self.order = None
-        return before - len(self.names)
+        before = len(names)
+        for name in list(islice(names, most)):
+            entry = names[name]
+            if entry.lsn:
+                # Out of the way of the next turn. Who misses it for a moment looks again with the lock.
+                del names[name]
+                names[name] = entry
+            else:
+                self.unset(name)
+        return before - len(names)
 
 
 class Directories:
@@ -110,7 +92,9 @@ class Directories:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._entries = 0
-        self._directories: dict[int, Directory] = {}
+        # Those that were not used for the longest time first, roughly. Not a dict, which takes ever longer to find its first
+        # key after many were taken out there.
+        self._directories: OrderedDict[int, Directory] = OrderedDict()
         self.of = self._directories.get
 
     def open(self, ino: int, *, empty: bool = False) -> Directory:
@@ -132,12 +116,6 @@ class Directories:
         old = directory.names.get(name)
         if old is None:
             self._entries += 1
-        elif old.cookie != cookie:
-            # To the end of the dict: a name of its own, made after the old one had gone.
-            del directory.names[name]
-            directory.live -= old.ino != 0
-            directory.dirty -= old.lsn != 0
-            directory.stale += 1
         directory.set(Dirent(name, cookie, target, kind, lsn))
         return old is None or not old.lsn
 
@@ -170,24 +148,32 @@ class Directories:
             self._entries -= 1
         return 0
 
-    def shrink(self) -> None:
-        """Keeps the bound: drops clean entries of the directories that were not used for the longest time."""
+    def shrink(self) -> bool:
+        """Brings the bound nearer: a turn's worth of clean entries leaves directories that were not used for long.
+
+        More than one entry at a time, so that not every new one costs a turn. True: another turn would help.
+        """
         directories = self._directories
-        for _ in range(min(2 * len(directories), SHRINK_STEPS)):
-            if self._entries <= self._limit:
-                return
+        goal = self._limit - min(SHED, self._limit // 8)
+        left = SHED
+        for _ in range(min(2 * len(directories) + 2, SHED)):
+            if self._entries <= goal or left <= 0 or not directories:
+                break
             ino = next(iter(directories))
-            # To the end, as if new. A reader that finds it missing for a moment looks again with the lock.
-            directory = directories.pop(ino)
-            crowded = 2 * directory.dirty > len(directory.names)  # little to gain until the next checkpoint
-            if crowded or (directory.hot and directories):
+            directory = directories[ino]
+            names = directory.names
+            crowded = 2 * directory.dirty > len(names)  # little to gain until the next checkpoint
+            if crowded or (directory.hot and len(directories) > 1):
                 directory.hot = False
-                directories[ino] = directory
-            elif directory.dirty:
-                self._entries -= directory.drop_clean()
-                directories[ino] = directory
+                directories.move_to_end(ino)
+            elif len(names) > left or directory.dirty:
+                looked = min(left, len(names))
+                self._entries -= directory.shed(looked)
+                left -= looked
             else:
-                self._entries -= len(directory.names) + 1
+                left -= len(names) + 1
+                self.discard(ino)
+        return self.full and left < SHED
 
     @property
     def full(self) -> bool:

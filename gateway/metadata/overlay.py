@@ -40,6 +40,7 @@ class Overlay:
 
     def __init__(self, cache: InodeCache, directories: Directories, xattrs: Xattrs, forgotten: int) -> None:
         self.inodes: dict[int, InodeRow] = {}
+        self.orphans: set[int] = set()  # of these
         self.forgotten = forgotten
         self._cache = cache
         self._directories = directories
@@ -56,6 +57,8 @@ class Overlay:
             self._log.append((lsn, ino, None))
         self._lsns[ino] = lsn
         self.inodes[ino] = row
+        if row.orphan:
+            self.orphans.add(ino)
         self._cache.discard(ino)
 
     def drop_inode(self, ino: int, lsn: int) -> None:
@@ -63,6 +66,7 @@ class Overlay:
             self._log.append((lsn, ino, None))
         self._lsns[ino] = lsn
         self.inodes[ino] = GONE
+        self.orphans.discard(ino)
         self._cache.discard(ino)
         self._unuse(self._splices.pop(ino, ()))
         self._directories.discard(ino)
@@ -152,6 +156,7 @@ class Overlay:
         row = self.inodes[ino]
         if row is not GONE:
             self._cache.put(row)
+            self.orphans.discard(ino)
         del self.inodes[ino], self._lsns[ino]
 
     def _forget_splices(self, ino: int, lsn: int) -> None:

@@ -36,7 +36,8 @@ class ColdReads:
             size: compiled(select(*columns).where(inode.c.ino.in_([bindparam(None, 0) for _ in range(size)])))
             for size in _BATCH_SIZES
         }
-        self._orphans = compiled(select(*columns).where(inode.c.orphan))
+        # As the partial index says it: "orphan = 1", which SQLAlchemy makes of the column, would read every inode there is.
+        self._orphans = compiled(select(*columns).where(text("inode.orphan")))
         entry = select(dirent.c.name, dirent.c.cookie, dirent.c.ino, dirent.c.kind)
         directory = dirent.c.dir == bindparam("dir")
         self._dirent = compiled(entry.where(directory, dirent.c.name == bindparam("name")))

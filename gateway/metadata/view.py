@@ -11,8 +11,9 @@ from threading import RLock
 from typing import Final
 
 from gateway.metadata.attributes import DIRECTORY
+from gateway.metadata.by_cookie import Dirent
 from gateway.metadata.cache import InodeCache
-from gateway.metadata.directories import Directories, Directory, Dirent
+from gateway.metadata.directories import Directories, Directory
 from gateway.metadata.extents import ExtentMap
 from gateway.metadata.overlay import GONE, Overlay
 from gateway.metadata.reads import ColdReads
@@ -136,12 +137,14 @@ class View:
         return names
 
     def _settle(self, directory: int, names: Directory) -> None:
-        """After clean names came: the directory is complete once memory has as many names as its row says."""
-        if not names.complete:
+        """After clean names came: the directory is complete once memory has as many names as its row says.
+
+        Not one that is large: to put its names in order takes long, and it would not stay whole.
+        """
+        if not names.complete and names.live <= LOAD_NAMES_MAX:
             row = self.inode(directory)
             if row is not None and row.kind == DIRECTORY and names.live == row.size:
-                names.order = None
-                names.complete = True
+                names.complete_now()
         if self.directories.full:
             self.directories.shrink()
 

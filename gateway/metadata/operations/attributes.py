@@ -43,7 +43,7 @@ class AttributeOperations(LookupOperations):
                 lsn = self._set_data(ino, changes, now_ns)
             attributes = self.getattr(ino)
         if lsn:
-            self.core.wait_durable(lsn)
+            self.finish(lsn)
         return attributes
 
     def load(self, ino: int) -> bool:

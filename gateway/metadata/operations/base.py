@@ -7,9 +7,14 @@ journal. Readers take it only for rows that are not in memory.
 Every change goes: validate → build operations → reserve → append → apply in memory → tell the core → unlock → wait.
 Up to the append nothing has changed and the operation may fail; after it, it may not: what follows cannot raise but for
 a journal that has failed, after which nothing is acknowledged any more.
+
+Rows that changed stay in memory until the steward has brought them into SQL. When it falls behind, clients are slowed down
+to its pace: above half of the limit, replies wait for it (and the core lets only so many wait), at the limit operations are
+refused for now.
 """
 
 import errno
+import threading
 from collections.abc import Sequence
 from copy import copy
 from typing import Final
@@ -41,13 +46,18 @@ EPOCH_SHIFT: Final = 40
 EPOCH_MAX: Final = 2**23 - 1
 
 
+CHANGED_WAIT_S: Final = 1.0
+"""How long a reply waits for the checkpoint to come nearer, once too many changed rows are in memory."""
+
+
 class Limits(Struct, frozen=True):
-    """Bounds of the caches of clean rows; what SQL does not have yet comes on top."""
+    """Rows in memory: clean inodes, names with those that changed, and rows that changed and are not in SQL yet."""
 
     inodes: int = 100_000
     names: int = 500_000
     xattr_bytes: int = 16 << 20
     xattr_changed_bytes: int = 64 << 20  # of what SQL does not have: beyond it a set waits for the checkpoint
+    changed: int = 400_000
 
 
 class Foundation:
@@ -75,6 +85,9 @@ class Foundation:
         self.lock = self.view.lock
         self._inodes = int(facts["inodes"])
         self._bytes = int(facts["bytes"])
+        self._changed_max = limits.changed
+        self._in_pace = threading.Event()  # clear: replies wait for the checkpoint
+        self._in_pace.set()
         self._replayed = False  # a ROWS record
         self._next = epoch << EPOCH_SHIFT | 1
 
@@ -138,11 +151,17 @@ class Foundation:
 
     # Changes
 
-    def commit(self, ops: Sequence[rows.RowOp], *, inodes: int = 0) -> int:
-        """Makes a change: one record. Returns its LSN, to wait for without the lock. Call it with the lock held.
+    def commit(self, ops: Sequence[rows.RowOp], *, inodes: int = 0, needed: bool = False) -> int:
+        """Makes a change: one record. Returns its LSN, for `finish` without the lock. Call it with the lock held.
 
         `inodes` is by how much their number changes. Rows of PutInode become shared: do not touch them afterwards.
+        Raises EAGAIN when too much waits for the checkpoint, unless nobody would ask again (`needed`).
         """
+        changed = len(self.view.overlay)
+        if 2 * changed >= self._changed_max:
+            self._in_pace.clear()
+            if changed >= self._changed_max and not needed:
+                raise FsError(errno.EAGAIN, "the checkpoint is too far behind")
         payload = rows.encode(ops)
         core = self.core
         core.reserve(len(payload))
@@ -154,6 +173,18 @@ class Foundation:
         self._inodes += inodes
         self.apply(ops, lsn)
         return lsn
+
+    def finish(self, lsn: int) -> None:
+        """Returns once a change is durable, later still when the checkpoint is far behind. Call it without the lock."""
+        if not self._in_pace.is_set():
+            # Still holds its place among those who wait, so that the others are turned away and readers get through.
+            self._in_pace.wait(CHANGED_WAIT_S)
+        self.core.wait_durable(lsn)
+
+    def caught_up(self) -> None:
+        """Rows left the overlay: those whose replies waited for that go on. Call it with the lock held."""
+        if 2 * len(self.view.overlay) < self._changed_max:
+            self._in_pace.set()
 
     def commit_unreserved(self, ops: Sequence[rows.RowOp]) -> int:
         """As `commit`, past the journal's limit if need be: for what frees more room than it takes, and waits not."""

@@ -127,7 +127,7 @@ class CreateOperations(LookupOperations):
                 lsn, result = found.lsn, self.getattr(found.ino)
         # What another request, or this one's first try, made a moment ago is not promised before it is durable either.
         if made or lsn > self.core.durable_lsn:
-            self.core.wait_durable(lsn)
+            self.finish(lsn)
         return result, made
 
     def _add(self, parent: InodeRow, name: bytes, row: InodeRow) -> int:

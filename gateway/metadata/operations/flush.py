@@ -74,8 +74,9 @@ class FlushOperations(Foundation):
         while more:
             with self.lock:
                 more = self.view.overlay.forget(lsn, FORGET_STEP)
+                self.caught_up()
                 if not more and self.view.directories.full:
-                    self.view.directories.shrink()
+                    more = self.view.directories.shrink()
             time.sleep(0)  # lets those in who wait for the lock
 
     @property
@@ -107,5 +108,5 @@ class FlushOperations(Foundation):
                 op.ino for op in ops if isinstance(op, DropInode) and self.view.inode(op.ino) is not None
             }
             lsn = self.commit(ops, inodes=-len(dropped))
-        self.core.wait_durable(lsn)
+        self.finish(lsn)
         return lsn

@@ -3,7 +3,8 @@
 import errno
 
 from gateway.metadata.attributes import REGULAR, SIZE_MAX_BYTES, SYMLINK, Attributes, Counts, DirEntry
-from gateway.metadata.directories import Directory, Dirent
+from gateway.metadata.by_cookie import Dirent
+from gateway.metadata.directories import Directory
 from gateway.metadata.errors import FsError
 from gateway.metadata.operations.base import Foundation, attributes_of, check_name
 from gateway.metadata.reads import DirentRow

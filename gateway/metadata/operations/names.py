@@ -42,7 +42,7 @@ class NameOperations(LookupOperations):
                 )
             )
             attributes = self.getattr(ino)
-        self.core.wait_durable(lsn)
+        self.finish(lsn)
         return attributes
 
     def unlink(self, directory: int, name: bytes, victim_open: bool = False) -> None:
@@ -64,7 +64,7 @@ class NameOperations(LookupOperations):
                 ),
                 inodes=-dropped,
             )
-        self.core.wait_durable(lsn)
+        self.finish(lsn)
 
     def rename(
         self,
@@ -103,7 +103,7 @@ class NameOperations(LookupOperations):
                 gone, dropped = self._without_name(victim, now_ns, victim_open)
                 ops.append(gone)
             lsn = self.commit(ops, inodes=-dropped)
-        self.core.wait_durable(lsn)
+        self.finish(lsn)
 
     def _renamed(
         self, old_directory: int, new_directory: int, moved: InodeRow, victim: InodeRow | None, now_ns: int

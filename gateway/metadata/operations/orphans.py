@@ -21,9 +21,8 @@ class OrphanOperations(Foundation):
         view = self.view
         with self.lock:
             changed = view.overlay.inodes
-            found = {row.ino for row in changed.values() if row.orphan}
-            found |= {row.ino for row in view.reads.orphans() if row.ino not in changed}
-            return sorted(found)
+            cold = {row.ino for row in view.reads.orphans() if row.ino not in changed}
+            return sorted(cold | view.overlay.orphans)
 
     def drop_orphans(self, still_open: frozenset[int] = frozenset()) -> int:
         """After the grace period of a restart: drops all orphans that nobody opened again; returns how many."""
@@ -35,6 +34,6 @@ class OrphanOperations(Foundation):
             ops = [DropInode(ino) for ino in inos if (row := self.view.inode(ino)) is not None and row.orphan]
             if not ops:
                 return 0
-            lsn = self.commit(ops, inodes=-len(ops))
-        self.core.wait_durable(lsn)
+            lsn = self.commit(ops, inodes=-len(ops), needed=True)
+        self.finish(lsn)
         return len(ops)

@@ -90,7 +90,7 @@ class RecoveryOperations(Foundation):
                 lsn = self.commit((PutInode(row, False),), inodes=1)
                 self.view.directories.open(ROOT_INODE, empty=True)
         if lsn:
-            self.core.wait_durable(lsn)
+            self.finish(lsn)
         return attributes_of(row)
 
 
