@@ -89,6 +89,7 @@ def up(
     pack_bytes: Annotated[Text, typer.Option(help=_help("pack_bytes"))] = None,
     readahead_bytes: Annotated[Text, typer.Option(help=_help("readahead_bytes"))] = None,
     max_inodes: Annotated[Text, typer.Option(help=_help("max_inodes"))] = None,
+    metadata_memory_bytes: Annotated[Text, typer.Option(help=_help("metadata_memory_bytes"))] = None,
     flush_age_s: Annotated[Text, typer.Option(help=_help("flush_age_s"))] = None,
     checkpoint_interval_s: Annotated[Text, typer.Option(help=_help("checkpoint_interval_s"))] = None,
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,

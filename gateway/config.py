@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import config_values as values
+from gateway.config_memory import MetadataBounds, metadata_bounds
 from gateway.config_values import GIB, MIB, Chosen
 from gateway.errors import ConfigError
 from gateway.log import LEVELS
@@ -48,6 +49,7 @@ class Config:
     pack_bytes: int
     readahead_bytes: int
     max_inodes: int
+    metadata_memory_bytes: int
     flush_age_s: float
     checkpoint_interval_s: float
     gc_interval_s: float
@@ -57,6 +59,11 @@ class Config:
     start_timeout_s: float
     log_level: str
     explicit: frozenset[str] = frozenset()
+
+    @property
+    def metadata(self) -> MetadataBounds:
+        """What metadata_memory_bytes comes to for each cache."""
+        return metadata_bounds(self.metadata_memory_bytes)
 
     def to_toml(self, *, everything: bool = False) -> str:
         """The configuration as TOML text: the keys that were given, or all of them."""
@@ -113,6 +120,9 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "readahead_bytes": Key(values.size(0, 256 * MIB), _fixed(8 * MIB), "Most that one file reads ahead."),
     "max_inodes": Key(values.whole(1000), _fixed(200_000), "Files kept live in memory."),
+    "metadata_memory_bytes": Key(
+        values.size(16 * MIB), values.default_metadata_memory, "Memory for names and attributes."
+    ),
     "flush_age_s": Key(values.seconds(0, 3600), _fixed(2.0), "Age at which written bytes go to the store."),
     "checkpoint_interval_s": Key(
         values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."

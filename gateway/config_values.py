@@ -255,6 +255,11 @@ def default_dirty(_: Chosen) -> int:
     return _clamp(_memory_bytes() // 16, 32 * MIB, 2 * GIB)
 
 
+def default_metadata_memory(_: Chosen) -> int:
+    """A sixteenth of the memory: enough for the names and attributes of a few hundred thousand files on a small server."""
+    return _clamp(_memory_bytes() // 16, 64 * MIB, 4 * GIB)
+
+
 def default_l2(chosen: Chosen) -> int:
     """A quarter of the disk, up to 8 GiB: an operator who has an NVMe to give says so."""
     return _clamp(_disk_bytes(chosen["l2_dir"]) // 4, 64 * MIB, 8 * GIB)

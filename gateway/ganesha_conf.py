@@ -16,7 +16,6 @@ FSAL_NAME: Final = "PYGANESHA"
 FACTORY: Final = "gateway.fsal:create"
 # Read and write sizes beyond what one RPC carries (MaxRPCSendBufferSize, 1 MiB) only confuse clients.
 MAX_IO_BYTES: Final = 1 << 20
-CACHED_INODES: Final = 100_000
 
 _SQUASH: Final = {"none": "No_Root_Squash", "root": "Root_Squash", "all": "All_Squash"}
 _LEVELS: Final = {"debug": "DEBUG", "info": "EVENT", "warning": "WARN", "error": "CRIT"}
@@ -92,7 +91,9 @@ NFSV4 {{
 }}
 
 MDCACHE {{
-    Entries_HWMark = {CACHED_INODES};
+    Entries_HWMark = {config.metadata.entries};
+    # Of 128 names each. By default they may come to several GiB, however low the other mark is.
+    Chunks_HWMark = {config.metadata.chunks};
 }}
 
 LOG {{

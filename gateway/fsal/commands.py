@@ -54,7 +54,11 @@ class Commands:
                 "lag_s": dirty.oldest_age_s,
                 "error": owner.flusher.last_error,
             },
-            "namespace": {"inodes": counts.inodes, "bytes": counts.bytes},
+            "namespace": {
+                "inodes": counts.inodes,
+                "bytes": counts.bytes,
+                "changed_rows": owner.namespace.overlay_rows,
+            },
         }
 
     def flush(self, fields: Mapping[str, Any]) -> dict[str, object]:

@@ -27,7 +27,7 @@ from gateway.metadata.attributes import Counts
 from gateway.metadata.checkpoint import checkpoint_lsn
 from gateway.metadata.clock import SystemClock
 from gateway.metadata.database import Database, sqlite_url
-from gateway.metadata.namespace import Namespace
+from gateway.metadata.namespace import Limits, Namespace
 from gateway.objects import core_options, open_root_store
 from gateway.objects.epoch import begin
 from gateway.state import StateDir
@@ -87,7 +87,14 @@ class Owner:
         )
         self._stack.callback(self.core.close)
         clock = SystemClock()
-        self.namespace = Namespace(self.core, self.database, clock=clock, epoch=self.epoch)
+        bounds = config.metadata
+        self.namespace = Namespace(
+            self.core,
+            self.database,
+            clock=clock,
+            epoch=self.epoch,
+            limits=Limits(inodes=bounds.rows, names=bounds.names, changed=bounds.changed),
+        )
         self._recover()
         self.core.start()
         self.namespace.ensure_root()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config
+from gateway import config, config_memory
 from gateway.config import Config
 from gateway.ganesha_conf import Fsal, caudal_fsal, render
 from gateway.nfs_server import has_client_records
@@ -51,6 +51,27 @@ def test_a_grace_is_kept_for_recorded_clients_only(tmp_path: Path) -> None:
         (tmp_path / folder / "node0" / "client").mkdir()
         assert has_client_records(tmp_path)
         (tmp_path / folder / "node0" / "client").rmdir()
+
+
+def test_caches_of_names_follow_the_memory_given(tmp_path: Path) -> None:
+    fsal = caudal_fsal(settings(tmp_path), Path("/plugins"), Path("/venv/bin/python"))
+    for memory in ("64MiB", "2GiB"):
+        chosen = settings(tmp_path, metadata_memory_bytes=memory)
+        bounds = chosen.metadata
+        text = render(chosen, fsal, (4,))
+        assert f"Entries_HWMark = {bounds.entries};" in text
+        assert f"Chunks_HWMark = {bounds.chunks};" in text
+        parts = [
+            (bounds.entries, config_memory.ENTRY_BYTES),
+            (bounds.chunks, config_memory.CHUNK_BYTES),
+            (bounds.rows, config_memory.ROW_BYTES),
+            (bounds.names, config_memory.NAME_BYTES),
+            (bounds.changed, config_memory.CHANGED_BYTES),
+        ]
+        total = sum(count * size for count, size in parts)
+        assert 0.99 * chosen.metadata_memory_bytes < total <= chosen.metadata_memory_bytes
+        # One large operation must fit, and a page of a directory.
+        assert all(count >= 200 for count, _ in parts)
 
 
 def test_what_quotes_cannot_hold_is_refused(tmp_path: Path) -> None:
