@@ -30,12 +30,14 @@ IDLE_POLL_S = 0.25
 class FlushSettings:
     """When to flush.
 
-    age_s: dirty data older than this goes. high_bytes: above this many dirty bytes everything goes, whatever its age.
+    age_s: dirty data older than this goes. high_bytes, high_inodes: above this many dirty bytes or files everything goes,
+    whatever its age.
     batch_bytes: what one batch takes at most (several packs, put concurrently). workers: batches under way at once.
     """
 
     age_s: float
     high_bytes: int
+    high_inodes: int
     batch_bytes: int = 64 << 20
     workers: int = 2
 
@@ -156,7 +158,8 @@ class Flusher:
         if dirty.inodes == 0:
             self._urgent_lsn = 0
             return None
-        if dirty.bytes >= settings.high_bytes or self._journal_fill() >= 0.5:
+        much = dirty.bytes >= settings.high_bytes or dirty.inodes >= settings.high_inodes
+        if much or self._journal_fill() >= 0.5:
             return self._core.flush_take(
                 inodes=None, dirty_before_ns=None, upto_lsn=None, max_bytes=settings.batch_bytes
             )

@@ -102,7 +102,9 @@ class Owner:
             self.core,
             self.namespace,
             FlushSettings(
-                age_s=config.flush_age_s, high_bytes=int(config.dirty_memory_bytes * FLUSH_HIGH_FRACTION)
+                age_s=config.flush_age_s,
+                high_bytes=int(config.dirty_memory_bytes * FLUSH_HIGH_FRACTION),
+                high_inodes=int(config.max_inodes * FLUSH_HIGH_FRACTION),
             ),
             journal_fill=self._journal_fill,
             random=random.Random(),

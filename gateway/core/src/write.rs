@@ -26,6 +26,8 @@ const MAX_RECORD: u64 = 4 << 20;
 const RECORDS_PER_SEGMENT: u64 = 4;
 /// What a record takes in the journal beside its data: header, fixed part, padding.
 const RECORD_OVERHEAD: u64 = 128;
+/// More files than this, times those that memory is meant for, do not become dirty.
+const DIRTY_FACTOR: usize = 2;
 /// How long a write waits for room in the journal before its client is told to come again.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 const ROOM_POLL: Duration = Duration::from_millis(20);
@@ -67,7 +69,7 @@ impl Engine {
             how,
             began,
         };
-        match self.room(journal, self.bytes_in_journal(len)) {
+        match self.room_to_write(journal, &live, self.bytes_in_journal(len)) {
             Ok(room) => {
                 let lsn = self.write_now(journal, &live, &data)?;
                 drop(room);
@@ -124,7 +126,7 @@ impl Engine {
         let need = self.bytes_in_journal(data.data.len());
         self.handle().spawn(async move {
             let room = loop {
-                match engine.room(&journal, need) {
+                match engine.room_to_write(&journal, &live, need) {
                     Err(CoreError::Busy(_)) if data.began.elapsed() < ROOM_WAIT => {
                         tokio::time::sleep(ROOM_POLL).await;
                     }
@@ -154,6 +156,22 @@ impl Engine {
         journal
             .reserve(bytes)
             .map_err(|_| CoreError::Busy("the journal is full"))
+    }
+
+    /// Room for a change of an inode: in the journal, and among those that wait for the flush, or Busy.
+    ///
+    /// Dirty inodes stay in memory, however little was written to each: while the object store is away, this bounds them.
+    fn room_to_write(&self, journal: &Journal, live: &Live, bytes: u64) -> Result<Permit> {
+        self.room_among_dirty(live)?;
+        self.room(journal, bytes)
+    }
+
+    pub fn room_among_dirty(&self, live: &Live) -> Result<()> {
+        let most = self.config.max_inodes.saturating_mul(DIRTY_FACTOR);
+        if self.index.len() >= most && live.state.read().since.is_none() {
+            return Err(CoreError::Busy("too many files wait for the flush"));
+        }
+        Ok(())
     }
 
     fn record_bytes(&self) -> usize {

@@ -92,7 +92,7 @@ def test_what_was_evicted_comes_back_from_its_row(tmp_path: Path) -> None:
     for inode in range(100, 400):
         files.create(inode)
         files.core.write(inode, 0, b"%d" % inode)
-        if inode % 50 == 49:
+        if inode % 30 == 29:
             files.flush()
     gone = [inode for inode in files.rows if files.core.attributes(inode) is None]
     assert gone
@@ -100,6 +100,33 @@ def test_what_was_evicted_comes_back_from_its_row(tmp_path: Path) -> None:
         files.load(inode)
         files.core.commit(inode)
         assert files.core.read(inode, 0, 10) == b"%d" % inode
+    files.core.close()
+
+
+def test_files_that_wait_for_the_flush_are_bounded(tmp_path: Path) -> None:
+    files = Files(tmp_path / "fs", max_inodes=20)
+    for inode in range(100, 140):
+        files.create(inode)
+        files.core.write(inode, 0, b"x")
+    for inode in (140, 141):
+        files.create(inode)
+    with pytest.raises(_core.Busy, match="wait for the flush"):
+        files.core.set_data_attributes(140, mtime_ns=5, ctime_ns=5)
+    done: list[int] = []
+    writer = threading.Thread(target=lambda: done.append(files.core.write(140, 0, b"late")))
+    writer.start()
+    # What is dirty already takes no further place; names are no business of this.
+    files.core.write(100, 1, b"y")
+    assert files.core.read(100, 0, 10) == b"xy"
+    files.create(142)
+    writer.join(0.1)
+    assert writer.is_alive(), "a write to a further file did not wait"
+    files.flush()
+    writer.join(30)
+    assert len(done) == 1
+    files.core.set_data_attributes(141, mtime_ns=5, ctime_ns=5)
+    files = files.restart()
+    assert files.core.read(140, 0, 10) == b"late"
     files.core.close()
 
 

@@ -88,12 +88,18 @@ class Names:
 
 
 def flusher(
-    core: Core, names: Names, *, now_ns: int = 0, fill: float = 0.0, high_bytes: int = 10_000
+    core: Core,
+    names: Names,
+    *,
+    now_ns: int = 0,
+    fill: float = 0.0,
+    high_bytes: int = 10_000,
+    high_inodes: int = 100,
 ) -> Flusher:
     return Flusher(
         core,
         names,  # type: ignore[arg-type]
-        FlushSettings(age_s=2.0, high_bytes=high_bytes),
+        FlushSettings(age_s=2.0, high_bytes=high_bytes, high_inodes=high_inodes),
         journal_fill=lambda: fill,
         random=random.Random(1),
         monotonic_ns=lambda: now_ns,
@@ -109,11 +115,15 @@ def test_young_data_stay_and_old_data_go() -> None:
     assert core.dirty().inodes == 0
 
 
-@pytest.mark.parametrize(("fill", "high_bytes"), [(0.5, 10_000), (0.0, 100)])
-def test_under_pressure_everything_goes_whatever_its_age(fill: float, high_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("fill", "high_bytes", "high_inodes"), [(0.5, 10_000, 100), (0.0, 100, 100), (0.0, 10_000, 1)]
+)
+def test_under_pressure_everything_goes_whatever_its_age(
+    fill: float, high_bytes: int, high_inodes: int
+) -> None:
     core, names = Core(), Names()
     core.write()
-    assert flusher(core, names, now_ns=1, fill=fill, high_bytes=high_bytes).step()
+    assert flusher(core, names, now_ns=1, fill=fill, high_bytes=high_bytes, high_inodes=high_inodes).step()
     assert names.committed
 
 
@@ -157,7 +167,7 @@ def test_waiting_ends_with_the_time_given_while_the_store_is_away() -> None:
     subject = Flusher(
         core,
         names,  # type: ignore[arg-type]
-        FlushSettings(age_s=2.0, high_bytes=10_000),
+        FlushSettings(age_s=2.0, high_bytes=10_000, high_inodes=100),
         journal_fill=lambda: 0.0,
         random=random.Random(1),
         monotonic_ns=now_ns,

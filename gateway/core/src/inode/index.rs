@@ -1,7 +1,7 @@
 //! Which inodes are dirty, oldest first, and how much they hold: what flush chooses from and trim must not pass.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -17,6 +17,8 @@ pub struct Since {
 #[derive(Debug, Default)]
 pub struct DirtyIndex {
     map: Mutex<BTreeMap<(u64, u64), i64>>,
+    /// Entries of the map, for those who would not take its lock.
+    count: AtomicUsize,
     bytes: AtomicU64,
     memory_bytes: AtomicU64,
 }
@@ -34,6 +36,7 @@ impl DirtyIndex {
         if let Some(since) = to {
             map.insert((since.lsn, inode), since.monotonic_ns);
         }
+        self.count.store(map.len(), Relaxed);
     }
 
     /// Adds the difference between two sizes of an inode's dirty map: (bytes, bytes in memory) before and after.
@@ -55,11 +58,11 @@ impl DirtyIndex {
     }
 
     pub fn len(&self) -> usize {
-        self.map.lock().len()
+        self.count.load(Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.map.lock().is_empty()
+        self.len() == 0
     }
 
     pub fn oldest(&self) -> Option<Since> {

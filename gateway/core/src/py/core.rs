@@ -220,10 +220,10 @@ impl Core {
             ctime_ns: Some(ctime_ns),
             ..Default::default()
         };
-        let result = self
-            .engine
-            .live(inode, None)
-            .and_then(|live| self.engine.append_attributes(&live, &change));
+        let result = self.engine.live(inode, None).and_then(|live| {
+            self.engine.room_among_dirty(&live)?;
+            self.engine.append_attributes(&live, &change)
+        });
         lsn_if_resident(result)
     }
 
