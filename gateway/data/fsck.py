@@ -5,17 +5,20 @@ Each check is a function that yields problems; a problem says what is wrong, and
 where mending loses nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import Connection, func, select
 
 from gateway._core import CorruptError, StoreError
-from gateway.data.fsck_tree import check_tree
+from gateway.data.fsck_tree import check_tree, stream
 from gateway.data.fsck_xattrs import check_xattrs
 from gateway.data.problems import Problem
 from gateway.metadata.tables import extent, inode, pack
+
+PROBLEMS_MAX: Final = 10_000
+"""Problems that are told, and mended, in one run."""
 
 
 class PackStorePort(Protocol):
@@ -27,12 +30,20 @@ class PackStorePort(Protocol):
 
 @dataclass(slots=True)
 class Report:
-    """What fsck saw: how much it looked at, and what is wrong."""
+    """What fsck saw: how much it looked at, and what is wrong: the first of the problems, and how many more there are."""
 
     inodes: int = 0
     extents: int = 0
     packs: int = 0
     problems: list[Problem] = field(default_factory=list[Problem])
+    more: int = 0
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            if len(self.problems) < PROBLEMS_MAX:
+                self.problems.append(problem)
+            else:
+                self.more += 1
 
     @property
     def clean(self) -> bool:
@@ -55,16 +66,16 @@ def check(
     report = Report()
     progress("names and inodes")
     report.inodes = _count(connection, inode)
-    report.problems.extend(check_tree(connection))
-    report.problems.extend(check_xattrs(connection))
+    report.add(check_tree(connection))
+    report.add(check_xattrs(connection))
     progress("extents")
     report.extents = _count(connection, extent)
-    report.problems.extend(_check_extents(connection, settled=settled))
+    report.add(_check_extents(connection, settled=settled))
     progress("packs")
     report.packs = _count(connection, pack)
-    report.problems.extend(_check_live_bytes(connection))
+    report.add(_check_live_bytes(connection))
     if store is not None:
-        report.problems.extend(_check_store(connection, store, deep=deep, progress=progress))
+        report.add(_check_store(connection, store, deep=deep, progress=progress))
     return report
 
 
@@ -74,34 +85,43 @@ def _count(connection: Connection, table: object) -> int:
 
 def _check_extents(connection: Connection, *, settled: bool) -> Iterator[Problem]:
     """Extents of a file do not overlap, lie below its size, and name packs that are known."""
-    known = set(connection.scalars(select(pack.c.id)))
-    sizes = {row.ino: row.size for row in connection.execute(select(inode.c.ino, inode.c.size))}
     previous_ino, previous_end = 0, 0
-    rows = connection.execute(
-        select(extent.c.ino, extent.c.file_offset, extent.c.length, extent.c.pack).order_by(
-            extent.c.ino, extent.c.file_offset
+    statement = (
+        select(
+            *(extent.c.ino, extent.c.file_offset, extent.c.length, extent.c.pack),
+            inode.c.size,
+            pack.c.id,
         )
+        .select_from(
+            extent.outerjoin(inode, inode.c.ino == extent.c.ino).outerjoin(pack, pack.c.id == extent.c.pack)
+        )
+        .order_by(extent.c.ino, extent.c.file_offset)
     )
-    for ino, offset, length, pack_id in rows:
+    for ino, offset, length, pack_id, size, known in stream(connection, statement):
         if ino != previous_ino:
             previous_ino, previous_end = ino, 0
-        if ino not in sizes:
+        if size is None:
             yield Problem(f"extent at {offset} of inode {ino}, which does not exist")
-        elif settled and offset + length > sizes[ino]:
-            yield Problem(f"inode {ino}: extent at {offset} ends beyond the size {sizes[ino]}")
+        elif settled and offset + length > size:
+            yield Problem(f"inode {ino}: extent at {offset} ends beyond the size {size}")
         if offset < previous_end:
             yield Problem(f"inode {ino}: extents overlap at {offset}")
-        if pack_id not in known:
+        if known is None:
             yield Problem(f"inode {ino}: extent at {offset} is in pack {pack_id:016x}, which is not known")
         previous_end = offset + length
 
 
 def _check_live_bytes(connection: Connection) -> Iterator[Problem]:
     """A pack's live bytes are the sum of its extents."""
-    statement = select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack)
-    sums: dict[int, int] = {row[0]: row[1] for row in connection.execute(statement)}
-    for pack_id, live_bytes in connection.execute(select(pack.c.id, pack.c.live_bytes)):
-        truth = int(sums.get(pack_id, 0))
+    sums = stream(
+        connection,
+        select(extent.c.pack, func.sum(extent.c.length)).group_by(extent.c.pack).order_by(extent.c.pack),
+    )
+    at = next(sums, None)
+    for pack_id, live_bytes in stream(connection, select(pack.c.id, pack.c.live_bytes).order_by(pack.c.id)):
+        while at is not None and at[0] < pack_id:
+            at = next(sums, None)
+        truth = int(at[1]) if at is not None and at[0] == pack_id else 0
         if live_bytes != truth:
             yield Problem(f"pack {pack_id:016x}: live bytes are {truth}, the row says {live_bytes}")
 

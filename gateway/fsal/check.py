@@ -154,7 +154,7 @@ def _check(
     database: Database, settings: Config, env: Mapping[str, str], *, deep: bool, settled: bool
 ) -> fsck.Report:
     store = _core.PackStore(settings.store, core_options(settings.store, env))
-    with database.reader() as connection:
+    with database.scanner() as connection:
         return fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
 
 
@@ -173,6 +173,7 @@ def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
         "packs": report.packs,
         "repaired": repaired,
         "problems": [problem(found) for found in report.problems],
+        "more_problems": report.more,
     }
 
 

@@ -24,6 +24,8 @@ HEAD: Final = "0002"
 READERS_MAX: Final = 8
 BUSY_TIMEOUT_S: Final = 30
 CACHE_KIB: Final = 4096
+SCAN_CACHE_KIB: Final = 65536
+LOG_KEPT_BYTES: Final = 64 << 20
 WRITES: Final = {"caudal_writes": True}
 """Option of connections that will write: they take the lock at once, since upgrading it later may fail."""
 
@@ -61,6 +63,16 @@ class Database:
         """One snapshot for several reads. Keep it short: it holds back the cleaning of the database's own log."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def scanner(self) -> Generator[Connection]:
+        """One snapshot for a look at everything."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql(f"PRAGMA cache_size = -{SCAN_CACHE_KIB}")
+                connection.rollback()
+            with connection.begin():
+                yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread."""
@@ -150,7 +162,10 @@ def _engine(url: str) -> Engine:
         # FULL: in WAL mode NORMAL may lose committed transactions at a power loss, after the journal was trimmed.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("PRAGMA temp_store = MEMORY")
+        # Only what is larger than the cache goes to a file: sorts of whole tables, which fsck alone asks for.
+        connection.execute("PRAGMA temp_store = FILE")
+        # What a long snapshot made of the log is given back to the disk once that has ended.
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
