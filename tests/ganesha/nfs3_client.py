@@ -226,6 +226,9 @@ class Client:
     def remove(self, directory: bytes, name: bytes) -> None:
         self._call(12, opaque(directory) + opaque(name))
 
+    def rmdir(self, directory: bytes, name: bytes) -> None:
+        self._call(13, opaque(directory) + opaque(name))
+
     def link(self, handle: bytes, directory: bytes, name: bytes) -> None:
         self._call(15, opaque(handle) + opaque(directory) + opaque(name))
 
