@@ -21,6 +21,9 @@ from gateway.data.ports import FlushBatchPort, FlushCorePort, FlushNamespacePort
 
 log = structlog.get_logger(__name__)
 
+YOUNGEST_TAKEN = 0.25
+"""What goes with data that is old enough is at least this part of its age; younger data may still be written."""
+
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 IDLE_POLL_S = 0.25
@@ -30,9 +33,10 @@ IDLE_POLL_S = 0.25
 class FlushSettings:
     """When to flush.
 
-    age_s: dirty data older than this goes. high_bytes, high_inodes: above this many dirty bytes or files everything goes,
-    whatever its age.
-    batch_bytes: what one batch takes at most (several packs, put concurrently). workers: batches under way at once.
+    age_s: when something has been dirty for longer than this, it goes, with all that is at least a quarter as old: taken
+    one by one as they come of age, files would hardly ever share a pack. high_bytes, high_inodes: above this many dirty
+    bytes or files everything goes, whatever its age. batch_bytes: what one batch takes at most (several packs, put
+    concurrently). workers: batches under way at once.
     """
 
     age_s: float
@@ -66,11 +70,13 @@ class Flusher:
         self._random = random
         self._monotonic_ns = monotonic_ns
         self._wake = threading.Condition()
+        self._taking = threading.Lock()
         self._stopping = False
         self._urgent_lsn = 0
         self._failures = 0
         self._last_error: str | None = None
         self._in_flight = 0
+        self._in_flight_bytes = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -137,9 +143,21 @@ class Flusher:
 
     def step(self) -> bool:
         """Flushes one batch if there is one to flush. True when it moved something."""
-        batch = self._take()
-        if batch is None:
-            return False
+        with self._taking:
+            batch = self._take()
+            if batch is None:
+                return False
+            taken_bytes = batch.bytes
+            self._in_flight += 1
+            self._in_flight_bytes += taken_bytes
+        try:
+            return self._put(batch)
+        finally:
+            with self._taking:
+                self._in_flight -= 1
+                self._in_flight_bytes -= taken_bytes
+
+    def _put(self, batch: FlushBatchPort) -> bool:
         try:
             batch.write()
         except StoreError as error:
@@ -171,7 +189,13 @@ class Flusher:
                 return batch
             if dirty.oldest_lsn > self._urgent_lsn:
                 self._urgent_lsn = 0
-        before_ns = self._monotonic_ns() - int(settings.age_s * 1e9)
+        if dirty.oldest_age_s < settings.age_s:
+            return None
+        # What a batch under way took counts as dirty, and old, until it is committed. What came of age since then waits for
+        # the next batch, unless it fills one.
+        if self._in_flight and dirty.bytes - self._in_flight_bytes < settings.batch_bytes:
+            return None
+        before_ns = self._monotonic_ns() - int(settings.age_s * YOUNGEST_TAKEN * 1e9)
         return self._core.flush_take(
             inodes=None, dirty_before_ns=before_ns, upto_lsn=None, max_bytes=settings.batch_bytes
         )
