@@ -53,7 +53,7 @@ def binary() -> str:
 def once(url: str, mode: str, extra: Iterable[str], directory: str) -> Figures:
     """One run of one mode; the figures that nfsbench prints. Raises RuntimeError where it could not run."""
     name = "randread" if mode.startswith("randread") else mode
-    command = [binary(), url, name, *extra, *MODES[mode], f"dir={directory}"]
+    command = [binary(), url, name, *extra, *MODES.get(mode, ["depth=16"]), f"dir={directory}"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if run.returncode not in (0, 1) or not run.stdout.strip():
         raise RuntimeError(f"{mode} on {url} failed: {run.stderr.strip()[-300:]}")
