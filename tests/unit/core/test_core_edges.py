@@ -202,17 +202,19 @@ def test_an_operation_of_the_server_waits_when_it_settles(tmp_path: Path) -> Non
     capsule = core.io_capsule()
     table = Table.from_address(pointer(capsule, b"pyganesha.io"))
 
-    def change() -> int:
+    def append() -> int:
         core.reserve(100)
-        lsn = core.append_rows(b"rows")
-        core.wait_durable(lsn)
-        return lsn
+        return core.append_rows(b"rows")
 
-    assert core.durable_lsn >= change()
     table.begin(table.core)
-    lsn = change()
-    assert core.durable_lsn < lsn
+    lsn = append()
+    core.wait_durable(lsn)
     assert table.settle(table.core) == 0
     assert core.durable_lsn >= lsn
-    assert core.durable_lsn >= change(), "the operation has ended"
+    # What can never become durable tells who waits: here the operation's end, elsewhere the call.
+    table.begin(table.core)
+    core.wait_durable(append() + 1)
+    assert table.settle(table.core) < 0
+    with pytest.raises(_core.CoreError):
+        core.wait_durable(append() + 1)
     core.close()
