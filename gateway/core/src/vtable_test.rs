@@ -389,25 +389,29 @@ fn an_operation_waits_when_it_settles() {
     let engine = engine(directory.path());
     let owned = OwnedIo::new(engine.clone());
     let io = owned.io();
+    let journal = engine.journal().unwrap();
     let append = || {
         operation::reserve(&engine, 10).unwrap();
-        let journal = engine.journal().unwrap();
-        let lsn = journal
+        let appended = journal
             .append(KIND_ROWS, b"rows", bytes::Bytes::new())
-            .unwrap()
-            .lsn;
+            .unwrap();
         operation::appended(&engine);
-        operation::wait_durable(&engine, lsn).unwrap();
-        (journal.durable_lsn() >= lsn, lsn)
+        appended.lsn
     };
-    assert!(append().0);
     // SAFETY: the table's own pointer.
-    unsafe { (io.begin)(io.core) };
-    let (durable, lsn) = append();
-    assert!(!durable, "the journal syncs by itself after a second only");
-    // SAFETY: as above.
-    assert_eq!(unsafe { (io.settle)(io.core) }, DONE);
-    assert!(engine.journal().unwrap().durable_lsn() >= lsn);
-    assert!(append().0, "it has ended");
+    let (begin, settle) = (|| unsafe { (io.begin)(io.core) }, || unsafe { (io.settle)(io.core) });
+    let lsn = append();
+    operation::wait_durable(&engine, lsn).unwrap();
+    assert!(journal.durable_lsn() >= lsn);
+    begin();
+    let lsn = append();
+    operation::wait_durable(&engine, lsn).unwrap();
+    assert_eq!(settle(), DONE);
+    assert!(journal.durable_lsn() >= lsn);
+    // What can never become durable tells who waits: the operation's end, and elsewhere the call.
+    begin();
+    operation::wait_durable(&engine, append() + 1).unwrap();
+    assert!(settle() < 0);
+    operation::wait_durable(&engine, append() + 1).unwrap_err();
     engine.close();
 }

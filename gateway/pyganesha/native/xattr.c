@@ -51,11 +51,12 @@ static fsal_status_t get_xattr(struct fsal_obj_handle *handle, xattrkey4 *name, 
 	if (!FSAL_IS_ERROR(status))
 		status = pyg_status(PYG_CALL(
 			x, pyg_py_getxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, &content, &length)));
-	if (length > pyg_xattr_value_max) { /* set when more could be sent: a reply that cannot be encoded never leaves */
+	if (!FSAL_IS_ERROR(status) && length > pyg_xattr_value_max) /* a reply that cannot be encoded would never leave */
+		status = pyg_status(ERR_FSAL_XATTR2BIG);
+	if (FSAL_IS_ERROR(status)) {
 		gsh_free(content);
 		content = NULL;
 		length = 0;
-		status = pyg_status(ERR_FSAL_XATTR2BIG);
 	}
 	gsh_free(value->utf8string_val);
 	value->utf8string_val = content;
@@ -73,8 +74,8 @@ static fsal_status_t set_xattr(struct fsal_obj_handle *handle, setxattr_option4 
 		return status;
 	if (option > SETXATTR4_REPLACE) /* an unsigned enum, as it came */
 		return pyg_status(ERR_FSAL_INVAL);
-	status = pyg_status(PYG_CALL(x, pyg_py_setxattr(x, o->key.inode, bytes_of(name), name->utf8string_len, bytes_of(value),
-							value->utf8string_len, option)));
+	status = pyg_status(PYG_CALL(x, pyg_py_setxattr(x, o->key.inode, bytes_of(name), name->utf8string_len,
+							bytes_of(value), value->utf8string_len, option)));
 	if (!FSAL_IS_ERROR(status))
 		distrust(x, o);
 	return status;
