@@ -94,11 +94,15 @@ fsal_status_t pyg_may_write(const struct pyganesha_attributes *a)
 	return pyg_status(is_root() || allowed(a, 2) ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
 }
 
-fsal_status_t pyg_may_make(object_file_type_t type)
+/* Whether the caller may make an object with such attributes: a device takes root, and nobody else gives away what he makes.
+ * Of files Ganesha checks the owner itself. */
+fsal_status_t pyg_may_make(object_file_type_t type, const struct pyg_set_attributes *set)
 {
 	bool device = type == BLOCK_FILE || type == CHARACTER_FILE;
+	bool owner = (set->mask & PYG_SET_UID) && set->uid != op_ctx->creds.caller_uid;
+	bool group = (set->mask & PYG_SET_GID) && !in_group(set->gid);
 
-	return pyg_status(device && !is_root() ? ERR_FSAL_PERM : ERR_FSAL_NO_ERROR);
+	return pyg_status(!is_root() && (device || owner || group) ? ERR_FSAL_PERM : ERR_FSAL_NO_ERROR);
 }
 
 /* Attributes of users follow the rules of contents. Linux gives them to files and directories only, since the permissions of

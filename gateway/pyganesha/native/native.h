@@ -212,8 +212,8 @@ fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *direc
 fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *directory, const struct pyg_key *victim);
 fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved);
 fsal_status_t pyg_may_write(const struct pyganesha_attributes *a);
-fsal_status_t pyg_may_make(object_file_type_t type);
 fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *o, uint32_t wanted); /* 4 read, 2 write */
+fsal_status_t pyg_may_make(object_file_type_t type, const struct pyg_set_attributes *set);
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set);
 
 /* io.c, for the asynchronous Python reads */

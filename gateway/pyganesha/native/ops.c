@@ -47,10 +47,12 @@ static fsal_status_t make_directory(struct fsal_obj_handle *parent, const char *
 	struct pyganesha_attributes a;
 	fsal_status_t status;
 
+	pyg_fill_set(attrs_in, &set);
 	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_may_make(DIRECTORY, &set);
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	return answer(x, PYG_CALL(x, pyg_py_mkdir(x, inode_of(parent), name, &set, &caller, &a)), &a, handle, attrs_out);
 }
@@ -64,10 +66,12 @@ static fsal_status_t make_symlink(struct fsal_obj_handle *parent, const char *na
 	struct pyganesha_attributes a;
 	fsal_status_t status;
 
+	pyg_fill_set(attrs_in, &set);
 	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_may_make(SYMBOLIC_LINK, &set);
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	return answer(x, PYG_CALL(x, pyg_py_symlink(x, inode_of(parent), name, target, &set, &caller, &a)), &a, handle, attrs_out);
 }
@@ -80,13 +84,14 @@ static fsal_status_t make_node(struct fsal_obj_handle *parent, const char *name,
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
 	struct pyganesha_attributes a;
-	fsal_status_t status = pyg_may_make(type);
+	fsal_status_t status;
 
+	pyg_fill_set(attrs_in, &set);
+	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
 	if (!FSAL_IS_ERROR(status))
-		status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+		status = pyg_may_make(type, &set);
 	if (FSAL_IS_ERROR(status))
 		return status;
-	pyg_fill_set(attrs_in, &set);
 	pyg_fill_caller(&caller);
 	return answer(x,
 		      PYG_CALL(x, pyg_py_mknod(x, inode_of(parent), name, pyg_kind_of(type), device ? attrs_in->rawdev.major : 0,
