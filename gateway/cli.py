@@ -79,6 +79,7 @@ def up(
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
     clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
     squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
+    manage_gids: Annotated[Text, typer.Option(help=_help("manage_gids"))] = None,
     journal: Annotated[list[str] | None, typer.Option(help=_help("journal"), metavar="DIR...")] = None,
     l1_bytes: Annotated[Text, typer.Option(help=_help("l1_bytes"))] = None,
     l2_dir: Annotated[Text, typer.Option(help=_help("l2_dir"))] = None,

@@ -39,6 +39,7 @@ class Config:
     admin_port: int
     clients: tuple[str, ...]
     squash: str
+    manage_gids: bool
     journal: tuple[Path, ...]
     l1_bytes: int
     l2_dir: Path
@@ -102,6 +103,11 @@ KEYS: Final[dict[str, Key]] = {
         "Who may mount: addresses, networks (10.0.0.0/8), host names, @netgroups, or * for everybody.",
     ),
     "squash": Key(values.one_of("none", "root", "all"), _fixed("none"), "Whose requests are made anonymous."),
+    "manage_gids": Key(
+        values.yes_or_no,
+        _fixed(False),
+        "Look up users' groups on this machine, so that more than 16 count; unknown users get nothing.",
+    ),
     "journal": Key(
         values.paths, values.default_journal, "Directories of the journal's mirrors, each on its own disk."
     ),

@@ -138,6 +138,16 @@ def one_of(*words: str) -> Callable[[object], str]:
     return parse
 
 
+def yes_or_no(value: object) -> bool:
+    """A truth value: of TOML, or one of the words that people write in variables and options."""
+    if isinstance(value, bool):
+        return value
+    meaning = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if not isinstance(value, str) or value.lower() not in meaning:
+        raise WrongValueError(f"{value!r} is neither true nor false", "give true or false")
+    return meaning[value.lower()]
+
+
 def path(value: object) -> Path:
     """A path, made absolute. Quotes and control characters are refused: Ganesha's configuration cannot hold
     them.

@@ -51,6 +51,7 @@ def render(config: Config, fsal: Fsal, versions: tuple[int, ...], *, grace: bool
     state = StateDir(config.state)
     protocols = ", ".join(str(version) for version in versions)
     v3 = "true" if 3 in versions else "false"
+    gids = "true" if config.manage_gids else "false"
     return f"""\
 # Written by caudal at each start; changes here are lost.
 
@@ -116,6 +117,7 @@ EXPORT {{
     # Who is not named below gets nothing.
     Access_Type = None;
     Squash = {_SQUASH[config.squash]};
+    Manage_Gids = {gids};
     MaxRead = {MAX_IO_BYTES};
     MaxWrite = {MAX_IO_BYTES};
     PrefRead = {MAX_IO_BYTES};
@@ -126,6 +128,7 @@ EXPORT {{
         Protocols = {protocols};
         Access_Type = RW;
         Squash = {_SQUASH[config.squash]};
+        Manage_Gids = {gids};
     }}
 
     FSAL {{

@@ -31,6 +31,13 @@ def test_only_the_named_clients_get_in(tmp_path: Path) -> None:
     assert f"NFS_Port = {chosen.nfs_port};" in text
 
 
+def test_groups_come_from_the_server_where_that_is_asked_for(tmp_path: Path) -> None:
+    for given, word in ((False, "false"), (True, "true")):
+        chosen = settings(tmp_path, manage_gids=given)
+        text = render(chosen, caudal_fsal(chosen, Path("/plugins"), Path("/venv/bin/python")), (4,))
+        assert text.count(f"Manage_Gids = {word};") == 2
+
+
 def test_without_rpcbind_nothing_of_nfs_3_is_on(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     text = render(chosen, caudal_fsal(chosen, Path("/plugins"), Path("/venv/bin/python")), (4,))
