@@ -97,9 +97,15 @@ class Connection:
     """One TCP connection to one program; calls wait for their answer."""
 
     def __init__(
-        self, port: int, program: int, version: int = 3, ids: tuple[int, int] = (0, 0), timeout_s: float = 20
+        self,
+        port: int,
+        program: int,
+        version: int = 3,
+        ids: tuple[int, int] = (0, 0),
+        timeout_s: float = 20,
+        groups: tuple[int, ...] = (),
     ) -> None:
-        self._version, self._ids = version, ids
+        self._version, self._ids, self._groups = version, ids, groups
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._program = program
         self._xids = count(1)
@@ -113,7 +119,8 @@ class Connection:
         return self.receive()
 
     def send(self, procedure: int, arguments: bytes) -> None:
-        credentials = opaque(struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", *self._ids, 0))
+        groups = struct.pack(f">I{len(self._groups)}I", len(self._groups), *self._groups)
+        credentials = opaque(struct.pack(">I", 0) + opaque(b"test") + struct.pack(">II", *self._ids) + groups)
         header = struct.pack(">IIIIII", next(self._xids), 0, 2, self._program, self._version, procedure)
         message = header + struct.pack(">I", 1) + credentials + struct.pack(">II", 0, 0) + arguments
         self._socket.sendall(struct.pack(">I", 0x80000000 | len(message)) + message)
