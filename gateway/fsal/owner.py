@@ -22,6 +22,7 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.fsal.commands import Commands
+from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.space import Space
 from gateway.metadata.attributes import Counts
 from gateway.metadata.checkpoint import checkpoint_lsn
@@ -123,6 +124,9 @@ class Owner:
         Commands(self).register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
+        heap = HeapTrimmer()
+        heap.start()
+        self._stack.callback(heap.stop)
 
     def _recover(self) -> None:
         """Brings back what the journal holds: rows above the checkpoint, and whatever was not flushed."""
