@@ -89,12 +89,13 @@ class Load:
     def failed(self, what: str, disturbances: int) -> None:
         """What a client met with; of no interest where the server was killed under it."""
         if not self._disturbed and disturbances == self._disturbances:
-            self.failures.append(what)
+            self.failures.append(f"{time.strftime('%H:%M:%S')} {what}")
 
     def nfsbench(self, directory: str) -> None:
         while not self.ending.is_set():
             for mode, *keys in BENCH:
-                before = self._disturbances
+                # A run that begins while the server is down counts as disturbed, whenever it ends.
+                before = -1 if self._disturbed else self._disturbances
                 command = [compare.binary(), self.server.url, mode, f"dir={directory}", "conns=2", *keys]
                 try:
                     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -103,8 +104,7 @@ class Load:
                     continue
                 if done.returncode:
                     self.failed(f"{mode}: {done.stderr[-300:]}", before)
-                    if before != self._disturbances:
-                        break  # begin again: the files of this round are not all there
+                    break  # begin again: the files of this round are not all there
                 self.rounds[mode] += 1
                 if self.ending.is_set():
                     break
