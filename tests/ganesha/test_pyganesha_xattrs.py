@@ -208,7 +208,9 @@ def test_a_file_system_without_them(tmp_path: Path, client: XattrClient) -> None
         assert status_of(none.removexattr, b"", b"a") == NOTSUPP
 
 
-def test_asking_for_what_is_not_there_leaks_nothing(server: Server, root: Client, client: XattrClient) -> None:
+def test_asking_for_what_is_not_there_leaks_nothing(
+    server: Server, root: Client, client: XattrClient
+) -> None:
     """Ganesha does not free the 1 KiB that it offers when the answer is an error."""
     root.create(root.root, b"absent")
 

@@ -392,14 +392,15 @@ fn an_operation_waits_when_it_settles() {
     let journal = engine.journal().unwrap();
     let append = || {
         operation::reserve(&engine, 10).unwrap();
-        let appended = journal
-            .append(KIND_ROWS, b"rows", bytes::Bytes::new())
-            .unwrap();
+        let appended = journal.append(KIND_ROWS, b"rows", bytes::Bytes::new()).unwrap();
         operation::appended(&engine);
         appended.lsn
     };
     // SAFETY: the table's own pointer.
-    let (begin, settle) = (|| unsafe { (io.begin)(io.core) }, || unsafe { (io.settle)(io.core) });
+    let (begin, settle) = (
+        || unsafe { (io.begin)(io.core) },
+        || unsafe { (io.settle)(io.core) },
+    );
     let lsn = append();
     operation::wait_durable(&engine, lsn).unwrap();
     assert!(journal.durable_lsn() >= lsn);
