@@ -46,7 +46,8 @@ def render(path: Path) -> None:
     found = record["found"]
     about = (
         "A database of so many inodes, most of them empty files, served under a memory for names and attributes that is far "
-        "smaller than the tree. One client asks one thing after the other over NFS 3 and shares the machine."
+        "smaller than the tree. One client asks one thing after the other over NFS 3 and shares the machine, on which other "
+        f"work went on too (load {record['machine']['load_before']:.1f} at the start): memory is what to look at, not speed."
     )
     lines = ["# A tree of millions of files", "", *textwrap.wrap(about, 120), "", *recorded(record), ""]
     lines += [f"Memory given: `{record['memory']}`.", "", "## Starts", ""]

@@ -10,6 +10,7 @@ client failed while nobody killed anything, or fsck found something.
 """
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -91,7 +92,9 @@ class Load:
         if not self._disturbed and disturbances == self._disturbances:
             self.failures.append(f"{time.strftime('%H:%M:%S')} {what}")
 
-    def nfsbench(self, directory: str) -> None:
+    def nfsbench(self) -> None:
+        directories = (f"soak{number}" for number in itertools.count())
+        directory = next(directories)
         while not self.ending.is_set():
             for mode, *keys in BENCH:
                 # A run that begins while the server is down counts as disturbed, whenever it ends.
@@ -104,7 +107,10 @@ class Load:
                     continue
                 if done.returncode:
                     self.failed(f"{mode}: {done.stderr[-300:]}", before)
-                    break  # begin again: the files of this round are not all there
+                    # Some files of this round are there and some are not.
+                    directory = next(directories)
+                    time.sleep(1)
+                    break
                 self.rounds[mode] += 1
                 if self.ending.is_set():
                     break
@@ -122,7 +128,7 @@ def soak(server: Caudal, client: uml.Client, minutes: float) -> dict[str, Any]:
     point = client.mount("4.2", server.nfs_port, EXPORT, mountd_port=server.mountd_port)
     load = Load(server)
     threads = [
-        threading.Thread(target=load.nfsbench, args=("soak",)),
+        threading.Thread(target=load.nfsbench),
         threading.Thread(target=load.kernel, args=(client, point)),
     ]
     half_s = minutes * 30

@@ -195,7 +195,7 @@ def test_memory_does_not_go_by_the_number_of_files(harness: FakeHarness) -> None
         connection.execute(
             text(
                 "with recursive n(i) as (select 1000 union all select i + 1 from n where i < :last) insert into inode "
-                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, null, 0 from n"
+                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, null, 0, 0, 0 from n"
             ),
             {"last": 999 + count},
         )
