@@ -14,6 +14,8 @@ pub mod flush;
 pub mod inode;
 pub mod journaled;
 pub mod operation;
+#[cfg(test)]
+mod operation_test;
 pub mod packs;
 mod py;
 pub mod read;

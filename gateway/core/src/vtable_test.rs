@@ -14,14 +14,13 @@ use crate::attributes::Attributes;
 use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
 use crate::flush::take::TakeHow;
-use crate::inode::payload::{AttrChange, KIND_ROWS};
-use crate::operation;
+use crate::inode::payload::AttrChange;
 use crate::vtable::{CAttributes, ChangeRange, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
 
 const SPACE: usize = 1 << 20;
 const GENERATION: u64 = 7;
 
-fn engine(directory: &Path) -> Arc<Engine> {
+pub fn engine(directory: &Path) -> Arc<Engine> {
     let (journal, store) = (directory.join("journal"), directory.join("store"));
     std::fs::create_dir_all(&journal).unwrap();
     std::fs::create_dir_all(&store).unwrap();
@@ -379,40 +378,5 @@ fn an_operation_that_is_abandoned_is_answered_all_the_same() {
     engine.later(answer(sender)).cancel();
     assert_eq!(receiver.iter().collect::<Vec<_>>(), [true, false]);
     assert_eq!(engine.pending.load(Relaxed), 0);
-    engine.close();
-}
-
-/// What an operation changed is waited for at its end, whatever it asked for meanwhile; other threads wait when they ask.
-#[test]
-fn an_operation_waits_when_it_settles() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(directory.path());
-    let owned = OwnedIo::new(engine.clone());
-    let io = owned.io();
-    let journal = engine.journal().unwrap();
-    let append = || {
-        operation::reserve(&engine, 10).unwrap();
-        let appended = journal.append(KIND_ROWS, b"rows", bytes::Bytes::new()).unwrap();
-        operation::appended(&engine);
-        appended.lsn
-    };
-    // SAFETY: the table's own pointer.
-    let (begin, settle) = (
-        || unsafe { (io.begin)(io.core) },
-        || unsafe { (io.settle)(io.core) },
-    );
-    let lsn = append();
-    operation::wait_durable(&engine, lsn).unwrap();
-    assert!(journal.durable_lsn() >= lsn);
-    begin();
-    let lsn = append();
-    operation::wait_durable(&engine, lsn).unwrap();
-    assert_eq!(settle(), DONE);
-    assert!(journal.durable_lsn() >= lsn);
-    // What can never become durable tells who waits: the operation's end, and elsewhere the call.
-    begin();
-    operation::wait_durable(&engine, append() + 1).unwrap();
-    assert!(settle() < 0);
-    operation::wait_durable(&engine, append() + 1).unwrap_err();
     engine.close();
 }
