@@ -30,7 +30,9 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@tools/rust-tests
 	@$(PYTEST) $(ARGS)
 
-test-all: test ## the same word for those who look for it
+test-all: test ## test, then what takes longer: random operations on files, POSIX conformance beside the stock server
+	@$(BIN)/python -m bench.fsx
+	@$(BIN)/python -m bench.conformance
 
 run: ## Caudal in the foreground on a directory store, for this machine only (ARGS: more options of `caudal up`)
 	@tools/setup python native ganesha
