@@ -12,6 +12,38 @@ import pytest
 from tests.support import uml
 from tests.support.caudal import EXPORT, Caudal
 
+# What the programs of tests start with.
+PRELUDE = """
+import contextlib, errno, fcntl, mmap, os, stat, sys, time
+
+@contextlib.contextmanager
+def fails(*numbers):
+    try:
+        yield
+    except OSError as error:
+        assert error.errno in numbers, error
+    else:
+        raise AssertionError(f"no error, instead of {[errno.errorcode[each] for each in numbers]}")
+
+def write(path, data=b"", mode=0o644):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    os.write(fd, data)
+    os.close(fd)
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+@contextlib.contextmanager
+def user(uid, gid, *groups):
+    "The rest of the block as another user; root again after it."
+    before = os.getgroups()
+    os.setgroups(groups); os.setegid(gid); os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0); os.setegid(0); os.setgroups(before)
+"""
 SOURCES = (Path("/usr/include/linux"), Path("/usr/lib/python3.11/encodings"))
 
 
@@ -78,6 +110,10 @@ class Mount:
     def sh(self, text: str, timeout_s: float = 120) -> str:
         """Runs a script in the directory; the first command that fails ends it and the test."""
         return self.client.run(f"set -e; cd {self.at}\n{text}", timeout_s).output
+
+    def python(self, text: str, timeout_s: float = 120) -> str:
+        """Runs a Python program in the directory; what goes wrong in it fails the test."""
+        return self.sh(f"python3 - <<'END_OF_PROGRAM'\n{PRELUDE}\n{text}\nEND_OF_PROGRAM", timeout_s)
 
     def remount(self) -> "Mount":
         """The same directory in a mount of its own, with cold client caches."""
