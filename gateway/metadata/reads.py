@@ -16,7 +16,7 @@ from gateway.metadata.tables import dirent, extent, inode, meta, pack, xattr
 DirentRow = tuple[bytes, int, int, int]
 """(name, cookie, inode, kind)."""
 
-_BATCH_SIZES: Final = (1, 8, 64, 256)
+_BATCH_SIZES: Final = (1, 8, 64, 128, 256)  # 128: a page of a listing
 
 
 class ColdReads:
