@@ -181,7 +181,17 @@ def curl(directory: Path, ranges: list[tuple[str, int, int]], concurrency: int) 
             f'url = "{url}"\nrange = "{begin}-{end}"\noutput = "/dev/null"' for url, begin, end in ranges
         )
     )
-    command = ["curl", "-s", "--no-progress-meter", "-f", "-Z", "--parallel-max", str(concurrency), "-K", str(config)]
+    command = [
+        "curl",
+        "-s",
+        "--no-progress-meter",
+        "-f",
+        "-Z",
+        "--parallel-max",
+        str(concurrency),
+        "-K",
+        str(config),
+    ]
     began = time.monotonic()
     subprocess.run(command, check=True)
     return sum(end - begin + 1 for _, begin, end in ranges) / 1e6 / (time.monotonic() - began)
