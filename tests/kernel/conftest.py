@@ -132,6 +132,13 @@ def mount(client: uml.Client, server: Caudal, version: str, options: str = "") -
     return client.mount(version, server.nfs_port, EXPORT, options, server.mountd_port)
 
 
+@pytest.fixture(scope="module")
+def second(private_network: None) -> Iterator[uml.Client]:
+    """Another kernel client."""
+    with uml.Client() as running:
+        yield running
+
+
 @pytest.fixture(params=uml.VERSIONS)
 def mounted(client: uml.Client, shared: Caudal, request: pytest.FixtureRequest) -> Iterator[Mount]:
     """The shared server, mounted by each version in turn."""

@@ -77,12 +77,6 @@ class Pair:
             command.wait(180)
 
 
-@pytest.fixture(scope="module")
-def second() -> Iterator[uml.Client]:
-    with uml.Client() as running:
-        yield running
-
-
 @pytest.fixture(params=VERSIONS)
 def pair(
     client: uml.Client, second: uml.Client, shared: Caudal, request: pytest.FixtureRequest
