@@ -1,8 +1,8 @@
 """How Caudal behaves as load and hardware grow: python -m bench.scaling [--only clients,cores,mixed,cold] [--dry]
 
-clients  4 KiB random reads, warm, from 1 to 64 connections of 4 requests each
-cores    the server on one processor and on two, the load on both
-mixed    latency of warm 4 KiB reads alone and under a full streaming write load
+clients  4 KiB random reads, warm, from 1 to 64 connections of 4 requests each, beside the stock server
+cores    the server on one processor and on two, the load on both, beside the stock server
+mixed    latency of warm 4 KiB reads alone and under a full streaming write load, likewise
 cold     a sequential read of packs in Azurite, caches dropped, beside curl that fetches the same blobs by ranged GETs
 
 Servers run in a private network (needs root; `cold` needs curl). Figures go into bench/results/scaling-DATE.json and
@@ -11,14 +11,15 @@ docs/performance-scaling.md. Nothing is asserted here.
 
 import argparse
 import json
-import shlex
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.support import netns
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.caudal import Caudal
 from tests.support.processes import ROOT
+from tests.support.stock import StockGanesha
 
 PAGE = ROOT / "docs/performance-scaling.md"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -39,107 +41,128 @@ COLD_BYTES = 256 << 20
 Figures = dict[str, Any]
 
 
-def bench(server: Caudal, mode: str, *keys: str) -> Figures:
+def bench(server: Caudal | StockGanesha, mode: str, *keys: str) -> Figures:
     """One run of nfsbench; `keys` are its own, and hold over the mode's."""
     command = [compare.binary(), server.url, mode, "dir=scaling", *keys]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     return json.loads(done.stdout)
 
 
-def started(directory: Path, name: str, **options: Any) -> Caudal:
-    return Caudal(directory / name, **options).start()
+@contextmanager
+def both(directory: Path, name: str) -> Iterator[dict[str, Caudal | StockGanesha]]:
+    """Caudal and the stock server on the same disk, both up at once; the load goes to one at a time."""
+    server = Caudal(directory / name)
+    with StockGanesha(directory / f"{name}-export", directory / f"{name}-stock") as stock:
+        try:
+            yield {"Caudal": server.start(), "stock": stock}
+        finally:
+            server.stop()
+
+
+def median_of(runs: list[Figures], *keys: str) -> Figures:
+    return {key: statistics.median(run[key] for run in runs) for key in keys}
 
 
 def clients(directory: Path, rounds: int) -> Figures:
-    """Connections → (operations a second, p99 in microseconds): medians of the rounds."""
-    server = started(directory, "clients")
-    try:
+    """Server → connections → operations a second and p99 in microseconds."""
+    with both(directory, "clients") as servers:
         most = max(CLIENTS)
-        bench(server, "write", f"conns={most}", "size=4M", "bs=1M", "depth=2")
-        bench(server, "randread", f"conns={most}", "size=4M", "bs=4K", "depth=4", "secs=2")
-        found: Figures = {}
-        for count in CLIENTS:
-            keys = (f"conns={count}", "size=4M", "bs=4K", "depth=4", "secs=3")
-            runs = [bench(server, "randread", *keys) for _ in range(rounds)]
-            found[str(count)] = [
-                statistics.median(run["ops_s"] for run in runs),
-                statistics.median(run["p99_us"] for run in runs),
-            ]
-        return found
-    finally:
-        server.stop()
+        runs: dict[str, dict[int, list[Figures]]] = {name: {n: [] for n in CLIENTS} for name in servers}
+        for server in servers.values():
+            bench(server, "write", f"conns={most}", "size=4M", "bs=1M", "depth=2")
+            bench(server, "randread", f"conns={most}", "size=4M", "bs=4K", "depth=4", "secs=2")
+        for _ in range(rounds):
+            for count in CLIENTS:
+                keys = (f"conns={count}", "size=4M", "bs=4K", "depth=4", "secs=3")
+                for name, server in servers.items():
+                    runs[name][count].append(bench(server, "randread", *keys))
+        return {
+            name: {str(count): median_of(each, "ops_s", "p99_us") for count, each in counts.items()}
+            for name, counts in runs.items()
+        }
 
 
 def cores(directory: Path, rounds: int) -> Figures:
-    """Mode → operations a second on one processor and on two, taken in turn."""
-    server = started(directory, "cores")
+    """Server → mode → operations a second on one processor and on two, taken in turn."""
     loads = {
         "randread": ("size=64M", "bs=4K", "depth=16", "secs=3"),
         "randread128k": ("size=64M", "bs=128K", "depth=8", "secs=3"),
         "create": ("files=2000", "depth=16"),
     }
-    try:
-        bench(server, "write", "size=64M", "bs=1M")
-        found: Figures = {mode: {"1": [], "2": []} for mode in loads}
+    with both(directory, "cores") as servers:
+        runs: dict[str, dict[str, dict[str, list[Figures]]]] = {
+            name: {mode: {"1": [], "2": []} for mode in loads} for name in servers
+        }
+        for server in servers.values():
+            bench(server, "write", "size=64M", "bs=1M")
         for number in range(rounds):
             for count in ("1", "2"):
-                pin(server, "0" if count == "1" else "0,1")
-                for mode, keys in loads.items():
-                    name = "randread" if mode.startswith("randread") else mode
-                    directory_key = f"dir=cores{number}{count}" if mode == "create" else "dir=scaling"
-                    found[mode][count].append(bench(server, name, *keys, directory_key)["ops_s"])
+                for name, server in servers.items():
+                    pin(server, "0" if count == "1" else "0,1")
+                    for mode, keys in loads.items():
+                        command = "randread" if mode.startswith("randread") else mode
+                        place = f"dir=cores{number}{count}" if mode == "create" else "dir=scaling"
+                        runs[name][mode][count].append(bench(server, command, *keys, place))
         return {
-            mode: [statistics.median(runs["1"]), statistics.median(runs["2"])] for mode, runs in found.items()
+            name: {
+                mode: [median_of(each[count], "ops_s")["ops_s"] for count in ("1", "2")]
+                for mode, each in modes.items()
+            }
+            for name, modes in runs.items()
         }
-    finally:
-        server.stop()
 
 
-def pin(server: Caudal, processors: str) -> None:
+def pin(server: Caudal | StockGanesha, processors: str) -> None:
     """Every thread of the server's processes may use these processors only."""
-    for name in ("ganesha", "steward"):
-        pid = server.pid(name)
-        if pid:
-            command = ["taskset", "-a", "-p", "-c", processors, str(pid)]
-            subprocess.run(command, check=True, capture_output=True)
+    if isinstance(server, StockGanesha):
+        pids = [server.pid]
+    else:
+        pids = [server.pid(name) for name in ("ganesha", "steward")]
+    for pid in filter(None, pids):
+        subprocess.run(["taskset", "-a", "-p", "-c", processors, str(pid)], check=True, capture_output=True)
 
 
 def mixed(directory: Path, rounds: int) -> Figures:
-    """p50 and p99 of warm 4 KiB reads in microseconds, alone and while others write as fast as they are let."""
-    server = started(directory, "mixed")
+    """Server → latency of warm 4 KiB reads, alone and while others write as fast as they are let."""
     keys = ("conns=1", "size=64M", "bs=4K", "depth=4", "secs=4")
-    try:
-        bench(server, "write", "conns=1", "size=64M", "bs=1M")
-        bench(server, "randread", *keys)
-        server.flush()
-        alone, under = [], []
-        for number in range(rounds):
-            alone.append(bench(server, "randread", *keys))
-            writing = (
-                f"{compare.binary()} {shlex.quote(server.url)} write dir=w{number} size=2G bs=1M depth=8"
-            )
-            writer = subprocess.Popen(shlex.split(writing), stdout=subprocess.DEVNULL)
-            time.sleep(0.5)
-            under.append(bench(server, "randread", *keys))
-            writer.kill()
-            writer.wait()
-            server.flush()
-        pick: Callable[[list[Figures], str], float] = lambda runs, key: statistics.median(  # noqa: E731
-            run[key] for run in runs
-        )
-        return {
-            name: {key: pick(runs, key) for key in ("ops_s", "p50_us", "p99_us")}
-            for name, runs in (("alone", alone), ("under writes", under))
+    with both(directory, "mixed") as servers:
+        runs: dict[str, dict[str, list[Figures]]] = {
+            name: {"alone": [], "under writes": []} for name in servers
         }
-    finally:
-        server.stop()
+        for server in servers.values():
+            bench(server, "write", "conns=1", "size=64M", "bs=1M")
+            bench(server, "randread", *keys)
+        settle(servers)
+        for number in range(rounds):
+            for name, server in servers.items():
+                runs[name]["alone"].append(bench(server, "randread", *keys))
+                load = ["write", f"dir=w{number}", "size=2G", "bs=1M", "depth=8"]
+                writer = subprocess.Popen([compare.binary(), server.url, *load], stdout=subprocess.DEVNULL)
+                time.sleep(0.5)
+                runs[name]["under writes"].append(bench(server, "randread", *keys))
+                writer.kill()
+                writer.wait()
+                settle(servers)
+        return {
+            name: {how: median_of(each, "ops_s", "p50_us", "p99_us") for how, each in hows.items()}
+            for name, hows in runs.items()
+        }
+
+
+def settle(servers: dict[str, Caudal | StockGanesha]) -> None:
+    """What was written so far does not disturb what follows."""
+    for server in servers.values():
+        if isinstance(server, Caudal):
+            server.flush()
+    os.sync()
 
 
 def cold(directory: Path, rounds: int) -> Figures:
     """MB/s of a cold sequential read through NFS, and of curl with 1, 2, 4 and 8 ranged GETs at once."""
     with Azurite(directory / "azurite.log", directory / "blobs") as azurite:
-        server = started(directory, "cold", store="az://cold", env=azurite.environment)
+        server = Caudal(directory / "cold", store="az://cold", env=azurite.environment)
         try:
+            server.start()
             bench(server, "write", "conns=1", f"size={COLD_BYTES}", "bs=1M")
             server.flush()
             ranges = blob_ranges(azurite)
@@ -205,6 +228,54 @@ MEASUREMENTS: dict[str, Callable[[Path, int], Figures]] = {
 }
 
 
+def clients_part(ours: Figures, stock: Figures) -> list[str]:
+    lines = ["", "## Clients", "", "4 KiB random reads, warm, 4 requests a connection.", ""]
+    lines += ["| connections | Caudal | p99 | stock | p99 |", "|---:|---:|---:|---:|---:|"]
+    for count, run in ours.items():
+        peer = stock[count]
+        lines.append(
+            f"| {count} | {run['ops_s']:,.0f} /s | {run['p99_us']:,.0f} µs "
+            f"| {peer['ops_s']:,.0f} /s | {peer['p99_us']:,.0f} µs |"
+        )
+    return lines
+
+
+def cores_part(ours: Figures, stock: Figures) -> list[str]:
+    lines = [
+        "",
+        "## Processors",
+        "",
+        "The server's threads on one processor and on two; the load uses both.",
+        "",
+    ]
+    lines += ["| load | Caudal: one | two | ratio | stock: one | two | ratio |", "|---|" + "---:|" * 6]
+    for mode, (one, two) in ours.items():
+        a, b = stock[mode]
+        lines.append(
+            f"| {mode} | {one:,.0f} /s | {two:,.0f} /s | {two / one:.2f} | {a:,.0f} /s | {b:,.0f} /s | {b / a:.2f} |"
+        )
+    return lines
+
+
+def mixed_part(ours: Figures, stock: Figures) -> list[str]:
+    lines = [
+        "",
+        "## Reads under a full write load",
+        "",
+        "Warm 4 KiB reads, one connection of 4 requests.",
+        "",
+    ]
+    lines += ["| | operations/s | p50 | p99 |", "|---|---:|---:|---:|"]
+    times: list[str] = []
+    for server, runs in (("Caudal", ours), ("stock", stock)):
+        for how, run in runs.items():
+            lines.append(
+                f"| {server} {how} | {run['ops_s']:,.0f} | {run['p50_us']:,.0f} µs | {run['p99_us']:,.0f} µs |"
+            )
+        times.append(f"{runs['under writes']['p99_us'] / runs['alone']['p99_us']:.1f} times ({server})")
+    return [*lines, "", f"The p99 is {' and '.join(times)} that without writes."]
+
+
 def render(record: Figures) -> str:
     """The page of a record."""
     lines = ["# Performance as things grow", "", *recorded(record)]
@@ -213,40 +284,9 @@ def render(record: Figures) -> str:
         "The client (NFS 3, `bench/nfsbench.c`) shares the machine with the server; figures are medians.",
     ]
     found = record["found"]
-    if "clients" in found:
-        lines += ["", "## Clients", "", "4 KiB random reads, warm, 4 requests a connection.", ""]
-        lines += ["| connections | operations/s | p99 |", "|---:|---:|---:|"]
-        lines += [
-            f"| {count} | {ops:,.0f} | {p99:,.0f} µs |" for count, (ops, p99) in found["clients"].items()
-        ]
-    if "cores" in found:
-        lines += [
-            "",
-            "## Processors",
-            "",
-            "The server's threads on one processor and on two; the load uses both.",
-            "",
-        ]
-        lines += ["| load | one | two | ratio |", "|---|---:|---:|---:|"]
-        lines += [
-            f"| {mode} | {one:,.0f} /s | {two:,.0f} /s | {two / one:.2f} |"
-            for mode, (one, two) in found["cores"].items()
-        ]
-    if "mixed" in found:
-        alone, under = found["mixed"]["alone"], found["mixed"]["under writes"]
-        lines += [
-            "",
-            "## Reads under a full write load",
-            "",
-            "Warm 4 KiB reads, one connection of 4 requests.",
-            "",
-        ]
-        lines += ["| | operations/s | p50 | p99 |", "|---|---:|---:|---:|"]
-        lines += [
-            f"| {name} | {run['ops_s']:,.0f} | {run['p50_us']:,.0f} µs | {run['p99_us']:,.0f} µs |"
-            for name, run in found["mixed"].items()
-        ]
-        lines += ["", f"The p99 is {under['p99_us'] / alone['p99_us']:.1f} times that without writes."]
+    for name, part in (("clients", clients_part), ("cores", cores_part), ("mixed", mixed_part)):
+        if name in found:
+            lines += part(found[name]["Caudal"], found[name]["stock"])
     if "cold" in found:
         lines += ["", "## Cold sequential read from Azurite", ""]
         lines += ["| | MB/s |", "|---|---:|"]

@@ -231,7 +231,8 @@ class NamespaceMachine(RuleBasedStateMachine):
             assert after == before
         else:
             assert after.change > before.change
-            assert after.ctime_ns > before.ctime_ns
+            # Not below: data written by the native core has the time of the real clock, which may be ahead of the other.
+            assert after.ctime_ns >= before.ctime_ns
             assert after.mtime_ns == before.mtime_ns
             self.settled()
 
