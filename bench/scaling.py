@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -291,10 +292,11 @@ def render(record: Figures) -> str:
         lines += ["", "## Cold sequential read from Azurite", ""]
         lines += ["| | MB/s |", "|---|---:|"]
         lines += [f"| {name} | {rate:,.0f} |" for name, rate in found["cold"].items()]
-        lines += [
-            "",
-            "`curl N` fetches the same blobs by N ranged GETs of 4 MiB at once and throws them away.",
-        ]
+        about = (
+            "`curl N` fetches the same blobs by N ranged GETs of 4 MiB at once and throws them away. Caudal fetches in "
+            "pieces of 4 MiB too, and reads 8 MiB ahead by default: two at once."
+        )
+        lines += ["", *textwrap.wrap(about, 120)]
     return "\n".join(lines) + "\n"
 
 

@@ -97,6 +97,8 @@ def test_up_returns_when_it_serves_and_down_when_all_has_stopped(starter: Callab
     assert one.state.read_identity() == Identity(FS_ID, started=True)
     pids = [one.pid(name) for name in PROCESSES]
     assert os.getsid(pids[0]) == pids[0]
+    threads = [int(path.name) for pid in pids[1:] for path in Path(f"/proc/{pid}/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
 
     assert launch.down(one.state, flush=True)
     assert not any(alive(pid) for pid in pids)

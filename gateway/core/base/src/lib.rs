@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O except a failpoint that was armed on purpose.
 
+pub mod background;
 pub mod crc;
 pub mod failpoint;
 pub mod histogram;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use caudal_base::failpoint;
+use bytes::Bytes;
+use caudal_base::{background, failpoint};
 use caudal_blocks::{BlockError, PAYLOAD, Pack, PackBuilder, put_pack};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -30,7 +31,8 @@ impl Batch {
         self.engine.check_open()?;
         let mut writer = PackWriter::new(self.engine.clone());
         let journal = self.engine.journal()?.clone();
-        let built = self.build(&mut writer, &mut Reader::new(&journal));
+        let built = background::run(|| self.build(&mut writer, &mut Reader::new(&journal)))
+            .unwrap_or_else(|error| Err(error.into()));
         // What was started is waited for even after an error: an abandoned put could end after the batch.
         let put = writer.finish(built.is_ok());
         built?;
@@ -109,9 +111,7 @@ impl PackWriter {
             let first = (at / PAYLOAD) as u32;
             let last = ((pack_offset + piece.len - 1) / PAYLOAD) as u32;
             let count = (last - first + 1).min(FETCH_BLOCKS);
-            let blocks = self
-                .engine
-                .block_on(self.engine.blocks.get_run(pack, first, count))??;
+            let blocks = self.fetch(pack, first, count)?;
             for (block, bytes) in (first..).zip(blocks) {
                 let start = (pack_offset + copied - u64::from(block) * PAYLOAD) as usize;
                 let len = (PAYLOAD - start as u64).min(piece.len - copied);
@@ -125,6 +125,19 @@ impl PackWriter {
             }
         }
         Ok(())
+    }
+
+    /// On threads of the runtime: this one's are of low priority.
+    fn fetch(&self, pack: u64, first: u32, count: u32) -> Result<Vec<Bytes>> {
+        let blocks = self.engine.blocks.clone();
+        let fetched = self
+            .engine
+            .handle()
+            .spawn(async move { blocks.get_run(pack, first, count).await });
+        Ok(self
+            .engine
+            .block_on(fetched)?
+            .map_err(|e| CoreError::Store(e.to_string()))??)
     }
 
     /// Adds data of a file, split where a pack gets full.

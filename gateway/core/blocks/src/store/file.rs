@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use caudal_base::background;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -292,7 +293,7 @@ impl Store for FileStore {
             let (root, durable) = (self.root.clone(), self.durable.clone());
             self.run(key, move || {
                 durable.make(&root, path.parent().unwrap_or(&root))?;
-                put(&temporary, &path, &chunks)
+                background::run(|| put(&temporary, &path, &chunks))?
             })
             .await
         })
