@@ -38,10 +38,9 @@ def machine() -> Record:
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    """What was measured; "-dirty" behind it says that the tree had changes that are not in the commit."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def save(kind: str, module: str, about: Record, **figures: Any) -> Path:
