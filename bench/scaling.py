@@ -1,8 +1,9 @@
-"""How Caudal behaves as load and hardware grow: python -m bench.scaling [--only clients,cores,mixed,cold] [--dry]
+"""How Caudal behaves as load and hardware grow: python -m bench.scaling [--only clients,cores,…] [--dry]
 
 clients  4 KiB random reads, warm, from 1 to 64 connections of 4 requests each, beside the stock server
 cores    the server on one processor and on two, the load on both, beside the stock server
 mixed    latency of warm 4 KiB reads alone and under a full streaming write load, likewise
+listing  `ls -l` of 50,000 files at a kernel client, the servers just started, likewise
 cold     a sequential read of packs in Azurite, caches dropped, beside curl that fetches the same blobs by ranged GETs
 
 Servers run in a private network (needs root; `cold` needs curl). Figures go into bench/results/scaling-DATE.json and
@@ -17,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,11 +27,12 @@ from typing import Any
 
 from azure.storage.blob import BlobSasPermissions, ContainerClient, generate_blob_sas
 
-from bench import compare
-from bench.record import machine, recorded, save
-from tests.support import netns
+from bench import compare, scaling_page
+from bench.profile import cpu_s
+from bench.record import machine, save
+from tests.support import netns, uml
 from tests.support.azurite import ACCOUNT, KEY, Azurite
-from tests.support.caudal import Caudal
+from tests.support.caudal import EXPORT, Caudal
 from tests.support.processes import ROOT
 from tests.support.stock import StockGanesha
 
@@ -39,6 +40,8 @@ PAGE = ROOT / "docs/performance-scaling.md"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 GET_BYTES = 4 << 20
 COLD_BYTES = 256 << 20
+LISTED = 50_000
+LISTED_BY = ("3", "4.2")
 Figures = dict[str, Any]
 
 
@@ -158,6 +161,41 @@ def settle(servers: dict[str, Caudal | StockGanesha]) -> None:
     os.sync()
 
 
+def listing(directory: Path, rounds: int) -> Figures:
+    """Server → NFS version → seconds of `ls -l`: cold, the server's CPU in it, and with the client's cache alone dropped."""
+    with both(directory, "listing") as servers, uml.Client(memory_mib=1024) as client:
+        runs: dict[str, dict[str, list[Figures]]] = {name: {} for name in servers}
+        for server in servers.values():
+            bench(server, "create", "conns=1", f"files={LISTED}")
+        for _ in range(rounds):
+            for version in LISTED_BY:
+                for name, server in servers.items():
+                    settle(servers)
+                    server.stop()
+                    server.start()
+                    runs[name].setdefault(version, []).append(listed(server, client, version))
+        return {
+            name: {version: median_of(each, *each[0]) for version, each in versions.items()}
+            for name, versions in runs.items()
+        }
+
+
+def listed(server: Caudal | StockGanesha, client: uml.Client, version: str) -> Figures:
+    drop = "echo 3 >/proc/sys/vm/drop_caches"
+    client.run(drop)
+    pid = server.pid if isinstance(server, StockGanesha) else server.pid("ganesha")
+    assert pid, "the server does not run"
+    with client.mounted(version, server.nfs_port, EXPORT, mountd_port=server.mountd_port) as point:
+        command = f"ls -l {point}/scaling/c0 | wc -l | grep -qx {LISTED + 1}"
+        before_s, began_s = cpu_s(pid), time.monotonic()
+        client.run(command, 300)
+        cold_s, server_s = time.monotonic() - began_s, cpu_s(pid) - before_s
+        client.run(drop)
+        began_s = time.monotonic()
+        client.run(command, 300)
+        return {"cold_s": cold_s, "server_cpu_s": server_s, "client_s": time.monotonic() - began_s}
+
+
 def cold(directory: Path, rounds: int) -> Figures:
     """MB/s of a cold sequential read through NFS, and of curl with 1, 2, 4 and 8 ranged GETs at once."""
     with Azurite(directory / "azurite.log", directory / "blobs") as azurite:
@@ -225,79 +263,9 @@ MEASUREMENTS: dict[str, Callable[[Path, int], Figures]] = {
     "clients": clients,
     "cores": cores,
     "mixed": mixed,
+    "listing": listing,
     "cold": cold,
 }
-
-
-def clients_part(ours: Figures, stock: Figures) -> list[str]:
-    lines = ["", "## Clients", "", "4 KiB random reads, warm, 4 requests a connection.", ""]
-    lines += ["| connections | Caudal | p99 | stock | p99 |", "|---:|---:|---:|---:|---:|"]
-    for count, run in ours.items():
-        peer = stock[count]
-        lines.append(
-            f"| {count} | {run['ops_s']:,.0f} /s | {run['p99_us']:,.0f} µs "
-            f"| {peer['ops_s']:,.0f} /s | {peer['p99_us']:,.0f} µs |"
-        )
-    return lines
-
-
-def cores_part(ours: Figures, stock: Figures) -> list[str]:
-    lines = [
-        "",
-        "## Processors",
-        "",
-        "The server's threads on one processor and on two; the load uses both.",
-        "",
-    ]
-    lines += ["| load | Caudal: one | two | ratio | stock: one | two | ratio |", "|---|" + "---:|" * 6]
-    for mode, (one, two) in ours.items():
-        a, b = stock[mode]
-        lines.append(
-            f"| {mode} | {one:,.0f} /s | {two:,.0f} /s | {two / one:.2f} | {a:,.0f} /s | {b:,.0f} /s | {b / a:.2f} |"
-        )
-    return lines
-
-
-def mixed_part(ours: Figures, stock: Figures) -> list[str]:
-    lines = [
-        "",
-        "## Reads under a full write load",
-        "",
-        "Warm 4 KiB reads, one connection of 4 requests.",
-        "",
-    ]
-    lines += ["| | operations/s | p50 | p99 |", "|---|---:|---:|---:|"]
-    times: list[str] = []
-    for server, runs in (("Caudal", ours), ("stock", stock)):
-        for how, run in runs.items():
-            lines.append(
-                f"| {server} {how} | {run['ops_s']:,.0f} | {run['p50_us']:,.0f} µs | {run['p99_us']:,.0f} µs |"
-            )
-        times.append(f"{runs['under writes']['p99_us'] / runs['alone']['p99_us']:.1f} times ({server})")
-    return [*lines, "", f"The p99 is {' and '.join(times)} that without writes."]
-
-
-def render(record: Figures) -> str:
-    """The page of a record."""
-    lines = ["# Performance as things grow", "", *recorded(record)]
-    lines += [
-        "",
-        "The client (NFS 3, `bench/nfsbench.c`) shares the machine with the server; figures are medians.",
-    ]
-    found = record["found"]
-    for name, part in (("clients", clients_part), ("cores", cores_part), ("mixed", mixed_part)):
-        if name in found:
-            lines += part(found[name]["Caudal"], found[name]["stock"])
-    if "cold" in found:
-        lines += ["", "## Cold sequential read from Azurite", ""]
-        lines += ["| | MB/s |", "|---|---:|"]
-        lines += [f"| {name} | {rate:,.0f} |" for name, rate in found["cold"].items()]
-        about = (
-            "`curl N` fetches the same blobs by N ranged GETs of 4 MiB at once and throws them away. Caudal fetches in "
-            "pieces of 4 MiB too, and reads 8 MiB ahead by default: two at once."
-        )
-        lines += ["", *textwrap.wrap(about, 120)]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -324,7 +292,7 @@ def main() -> None:
     if given.dry:
         return
     path = save("scaling", "bench.scaling", about, rounds=given.rounds, found=found)
-    PAGE.write_text(render(json.loads(path.read_text())))
+    PAGE.write_text(scaling_page.render(json.loads(path.read_text())))
     print(f"recorded in {path.relative_to(ROOT)}, rendered into {PAGE.relative_to(ROOT)}")
 
 
