@@ -2,6 +2,7 @@
 pauses.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -159,8 +160,10 @@ def _prepare_child() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    # A thread that wakes up does not interrupt one that works: requests are short, switches between them are not.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # A thread that wakes up does not interrupt one that works: requests are short, switches between them are not. Where a
+    # sandbox forbids it, the server is only slower.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def python_env(env: Mapping[str, str]) -> dict[str, str]:
