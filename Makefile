@@ -30,7 +30,8 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@tools/rust-tests
 	@$(PYTEST) $(ARGS)
 
-test-all: test ## test, then what takes longer: random operations on files, POSIX conformance beside the stock server
+test-all: export TEST_VERSIONS := all
+test-all: test ## test over every NFS version, then what takes longer: random file operations, POSIX conformance beside stock
 	@$(BIN)/python -m bench.fsx
 	@$(BIN)/python -m bench.conformance
 

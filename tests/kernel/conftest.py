@@ -139,7 +139,7 @@ def second(private_network: None) -> Iterator[uml.Client]:
         yield running
 
 
-@pytest.fixture(params=uml.VERSIONS)
+@pytest.fixture(params=uml.DISTINCT)
 def mounted(client: uml.Client, shared: Caudal, request: pytest.FixtureRequest) -> Iterator[Mount]:
     """The shared server, mounted by each version in turn."""
     version = str(request.param)

@@ -10,11 +10,8 @@ from tests.support import pjdfstest, uml
 from tests.support.caudal import Caudal
 from tests.support.stock import StockGanesha
 
-# All versions take minutes; these two differ most.
-VERSIONS = ("3", "4.2")
 
-
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", uml.DISTINCT)
 def test_nothing_fails_that_nfs_can_do(client: uml.Client, shared: Caudal, version: str) -> None:
     report = pjdfstest.run(client, shared, version)
     assert len(report.ran()) > 390, f"few tests ran: {sorted(report.skipped)}"
@@ -22,7 +19,7 @@ def test_nothing_fails_that_nfs_can_do(client: uml.Client, shared: Caudal, versi
     assert not unexpected, {name: report.failed[name] for name in unexpected}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", uml.DISTINCT)
 def test_the_exceptions_fail_on_the_stock_server_too(
     client: uml.Client, stock: StockGanesha, version: str
 ) -> None:

@@ -115,7 +115,7 @@ for name in os.listdir("."): os.unlink(name)
     """)
 
 
-@pytest.mark.parametrize("version", uml.VERSIONS)
+@pytest.mark.parametrize("version", uml.DISTINCT)
 def test_two_clients_append_under_a_lock(
     client: uml.Client, second: uml.Client, shared: Caudal, version: str
 ) -> None:

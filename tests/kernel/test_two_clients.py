@@ -13,7 +13,6 @@ from tests.support import uml
 from tests.support.caudal import Caudal
 from tests.support.processes import wait_until
 
-VERSIONS = ("3", "4.2")
 # Each makes, renames, appends to and removes files of its own in directories that both use, and renames files across
 # them; every name that is left, and every length, follows from the numbers.
 WORKER = """
@@ -77,7 +76,7 @@ class Pair:
             command.wait(180)
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=uml.DISTINCT)
 def pair(
     client: uml.Client, second: uml.Client, shared: Caudal, request: pytest.FixtureRequest
 ) -> Iterator[Pair]:
