@@ -40,7 +40,7 @@ def acknowledged(running: uml.Running) -> int:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("version", uml.VERSIONS)
+@pytest.mark.parametrize("version", uml.DISTINCT)
 def test_a_mounted_client_goes_on(caudal: Callable[..., Caudal], client: uml.Client, version: str) -> None:
     server = caudal(options=("--flush-age-s", "0.3"))
     server.expect(r"killed|died|ended|restart|ganesha|steward|connection")
