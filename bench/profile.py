@@ -144,8 +144,9 @@ def render(record: Figures) -> str:
         "CPU time that the server process spends on one operation of the client, by the shared object in which perf found "
         "it. The stock server's FSAL_VFS does most of its part in the kernel, ours in core, shim and Python. The time of a "
         "`write` contains the journal's and, where it ran already, the flush's; that of names the group commit's. Of "
-        "`write` it is the third run, in which the journal's segments are used again: what memory of a virtual machine "
-        "costs when it is touched for the first time (the host has to find a page) would otherwise be three quarters.",
+        "`write` it is the third run, in which the journal's segments are used again. Into segments that are new it took "
+        "several times as much on a virtual machine (copying into the page cache), probably because the host has to find "
+        "the memory first, which was not tested; a server whose journal is new pays that.",
         120,
     )
     modes = record["found"]
