@@ -111,6 +111,12 @@ class JournalError(CoreError):
 
     errno: int
 
+class NewerFormatError(JournalError):
+    """A later version of this software wrote the journal."""
+
+class SealError(CoreError):
+    """Data are not what was sealed, or the key that they were sealed with is lacking."""
+
 class CorruptError(CoreError):
     """Stored bytes do not match their checksum, or a journal lacks acknowledged records."""
 
@@ -179,6 +185,7 @@ class Core:
         pack_bytes: int,
         io_threads: int,
         wait_slots: int = 100,
+        keys: KeyRing | None = None,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
@@ -367,7 +374,7 @@ class Core:
 class PackStore:
     """The packs of a store without a file system around them, for checks from outside. Methods as in `Core`."""
 
-    def __new__(cls, store_url: str, store_options: Mapping[str, str]) -> Self:
+    def __new__(cls, store_url: str, store_options: Mapping[str, str], keys: KeyRing | None = None) -> Self:
         """Raises StoreError when the store cannot be opened."""
 
     def list_packs(self) -> list[tuple[int, int, float]]:
@@ -381,6 +388,45 @@ class PackStore:
 
     def pack_footer(self, id: int) -> PackFooter:
         """Reads a pack's index. Raises CorruptError, StoreError."""
+
+    def list_objects(self, prefix: str) -> list[tuple[str, int]]:
+        """(key, bytes) of all objects below a directory. Raises StoreError."""
+
+    def put_object(self, key: str, data: bytes) -> bool:
+        """Creates an object, durably; False: there is one with this key, which stays. Raises StoreError."""
+
+    def read_object(self, key: str, max_bytes: int) -> bytes | None:
+        """The first bytes of an object, at most so many; None: there is no such object. Raises StoreError."""
+
+    def delete_object(self, key: str) -> None:
+        """Deletes an object; one that is not there is no error. Raises StoreError."""
+
+@final
+class KeyRing:
+    """The master keys of one file system, by which packs and other objects are sealed. Shared with the core that got it."""
+
+    def __new__(cls, fs_id: bytes, keys: Sequence[tuple[str, bytes]], *, seals: bool = True) -> Self:
+        """`keys`: (id, 32 bytes); the first one seals, unless `seals` is false, the others open. Raises ValueError."""
+
+    def replace(self, keys: Sequence[tuple[str, bytes]], *, seals: bool = True) -> None:
+        """Puts other keys in place of these, for whatever begins from now on. Raises ValueError; then nothing changed."""
+
+    @property
+    def current(self) -> str | None:
+        """Id of the key that seals; None: nothing is sealed any more."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all keys."""
+
+    def seal(self, data: bytes, purpose: str) -> bytes:
+        """Encrypts an object of any size. `purpose` says what it is, its name included: only who says the same opens it.
+
+        Raises SealError where there is no current key.
+        """
+
+    def open(self, data: bytes, purpose: str) -> bytes:
+        """What was sealed. Raises SealError for anything else, or where the key is lacking."""
 
 @final
 class JournalTail:
@@ -398,6 +444,12 @@ class JournalTail:
     @property
     def position(self) -> int:
         """LSN up to which every record was seen, of whatever kind."""
+
+def sealed_with(start: bytes) -> str | None:
+    """Id of the key that a pack or object is sealed with, as its first bytes (48 suffice) claim; None: it is not sealed.
+
+    Raises SealError for an object of a later version.
+    """
 
 def failpoint(name: str) -> None:
     """Passes a failpoint of Python's own steps. Raises OSError where it is armed to fail."""

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use caudal_base::number;
+use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
 use caudal_journal::{Journal, JournalConfig};
 use parking_lot::{Mutex, RwLockWriteGuard};
@@ -186,7 +187,9 @@ impl Engine {
     }
 
     pub fn next_pack(&self) -> u64 {
-        self.packs.fetch_add(1, Relaxed)
+        let id = self.packs.fetch_add(1, Relaxed);
+        let seals = self.store.keys().is_some_and(|keys| keys.current().is_some());
+        if seals { sealed_id(id) } else { id }
     }
 
     /// Finds a resident inode; `generation` None asks for whichever it is.

@@ -28,6 +28,9 @@ pub enum CoreError {
     Store(String),
     #[error("journal: {0}")]
     Journal(String),
+    /// Written by a later version of this software.
+    #[error("journal: {0}")]
+    NewerFormat(String),
     #[error("{0}")]
     Corrupt(String),
     /// The caller's mistake: before start, after close, twice.
@@ -53,7 +56,9 @@ impl CoreError {
             Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
-            Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
+            Self::Store(_) | Self::Journal(_) | Self::NewerFormat(_) | Self::Corrupt(_) | Self::Misuse(_) => {
+                libc::EIO
+            }
         }
     }
 }
@@ -62,6 +67,7 @@ impl From<JournalError> for CoreError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            JournalError::Version { .. } => Self::NewerFormat(error.to_string()),
             JournalError::TooLarge { .. } => Self::Invalid(error.to_string()),
             _ => Self::Journal(error.to_string()),
         }

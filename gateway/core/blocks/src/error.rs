@@ -43,6 +43,9 @@ pub enum BlockError {
         block: Option<u32>,
         why: String,
     },
+    /// The pack may be sound, but the key ring does not have what it takes.
+    #[error("pack {pack:016x}: {why}")]
+    Key { pack: u64, why: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The block cache's directory or size does not do.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::cache::{BlockKey, Cache};
 use crate::error::{BlockError, Result, StoreError};
 use crate::flight::{Claim, Flights, Ticket};
-use crate::pack::format::{BLOCK, check_block, pack_key};
+use crate::pack::format::{pack_key, read_block, stride};
 use crate::store::Store;
 
 /// Blocks of one GET: 4 MiB.
@@ -117,7 +117,7 @@ impl Fetcher {
     /// The payload of a piece, if it is the block that it should be.
     fn check(&self, pack: u64, block: u32, piece: Option<&Bytes>) -> Result<Bytes> {
         let checked = match piece {
-            Some(bytes) => check_block(pack, block, bytes).map(|(_, payload)| bytes.slice(payload)),
+            Some(bytes) => read_block(self.store.keys(), pack, block, bytes).map(|checked| checked.payload),
             None => Err(beyond_end(pack, block)),
         };
         if checked.is_err() {
@@ -133,10 +133,11 @@ impl Fetcher {
             message: error.to_string(),
         })?;
         let _permit = self.gets.acquire().await.map_err(|_| BlockError::Abandoned)?;
-        let start = u64::from(first) * BLOCK;
+        let stride = stride(pack);
+        let start = u64::from(first) * stride;
         match self
             .store
-            .get_pieces(&key, start..start + count as u64 * BLOCK, BLOCK as usize)
+            .get_pieces(&key, start..start + count as u64 * stride, stride as usize)
             .await
         {
             Ok(pieces) => Ok(pieces),

@@ -6,6 +6,7 @@
 //! ```text
 //!   Blocks (L1, L2, single flight)          put_pack, read_footer, verify_pack ...
 //!        └────────── pack: format, builder, reader ──────────┘
+//!                              seal: keys, sealed blocks and objects
 //!                              Store
 //!            Retrying → Measured → FileStore | ObjectBackend (Azure)
 //! ```
@@ -17,6 +18,7 @@ mod fetch;
 mod flight;
 pub mod pack;
 mod readahead;
+pub mod seal;
 pub mod store;
 
 pub use blocks::{Blocks, BlocksConfig, BlocksStats};
@@ -26,5 +28,6 @@ pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};
 pub use readahead::Readahead;
+pub use seal::{KeyError, KeyRing};
 pub use store::open::open_store;
-pub use store::{ObjectInfo, Store, StoreStats};
+pub use store::{Keyed, ObjectInfo, Store, StoreStats};

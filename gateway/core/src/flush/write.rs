@@ -153,7 +153,7 @@ impl PackWriter {
                 continue;
             }
             let (head, tail) = rest.split_at(rest.len().min(room.max(1) as usize));
-            let (id, pack_offset) = self.append(inode, offset, head);
+            let (id, pack_offset) = self.append(inode, offset, head)?;
             push_splice(
                 splices,
                 Extent {
@@ -169,16 +169,18 @@ impl PackWriter {
         Ok(())
     }
 
-    fn append(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> (u64, u64) {
-        if self.builder.is_none() {
-            self.id = self.engine.next_pack();
-            self.live_bytes = 0;
-        }
-        let (id, engine) = (self.id, &self.engine);
-        let lsn = engine.journal().map_or(0, |journal| journal.last_lsn());
-        let builder = self.builder.get_or_insert_with(|| PackBuilder::new(id, lsn));
+    fn append(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> Result<(u64, u64)> {
+        let builder = match &mut self.builder {
+            Some(builder) => builder,
+            empty => {
+                self.id = self.engine.next_pack();
+                self.live_bytes = 0;
+                let lsn = self.engine.journal().map_or(0, |journal| journal.last_lsn());
+                empty.insert(PackBuilder::of(self.id, lsn, self.engine.store.keys())?)
+            }
+        };
         self.live_bytes += bytes.len() as u64;
-        (id, builder.add(inode, offset, bytes))
+        Ok((self.id, builder.add(inode, offset, bytes)))
     }
 
     /// Sends the pack that is being built on its way; waits while too many are.

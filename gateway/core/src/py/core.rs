@@ -13,6 +13,7 @@ use super::batch::FlushBatch;
 use super::convert::{
     ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from, lsn_if_resident,
 };
+use super::key_ring::KeyRing;
 use super::pack_store::footer_to;
 use super::types::{build, types};
 use super::{capsule, replay, stats};
@@ -52,7 +53,8 @@ impl Drop for Core {
 impl Core {
     #[new]
     #[pyo3(signature = (*, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
-        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100))]
+        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100,
+        keys = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
@@ -72,6 +74,7 @@ impl Core {
         pack_bytes: u64,
         io_threads: usize,
         wait_slots: usize,
+        keys: Option<&KeyRing>,
     ) -> PyResult<Self> {
         let config = Config {
             fs_id: fs_id_from(fs_id)?,
@@ -89,8 +92,9 @@ impl Core {
             pack_bytes,
             io_threads,
         };
+        let keys = keys.map(|keys| keys.0.clone());
         let engine = py.detach(|| -> Result<_> {
-            let store = caudal_blocks::open_store(store_url, &store_options)?;
+            let store = packs::open(store_url, &store_options, keys)?;
             Engine::open(config, store, Arc::new(SystemClock))
         })?;
         Ok(Self {

@@ -38,9 +38,22 @@ create_exception!(
 );
 create_exception!(
     gateway._core,
+    NewerFormatError,
+    JournalError,
+    "A later version of this software wrote it."
+);
+create_exception!(
+    gateway._core,
     CorruptError,
     CoreError,
     "Stored bytes do not match their checksum."
+);
+
+create_exception!(
+    gateway._core,
+    SealError,
+    CoreError,
+    "It is not what was sealed, or the key is lacking."
 );
 
 impl From<Error> for PyErr {
@@ -51,6 +64,7 @@ impl From<Error> for PyErr {
             Error::Busy(_) => Busy::new_err(text),
             Error::Store(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
+            Error::NewerFormat(_) => NewerFormatError::new_err(text),
             Error::Corrupt(_) => CorruptError::new_err(text),
             Error::Misuse(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
@@ -77,5 +91,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NotResident", py.get_type::<NotResident>())?;
     module.add("StoreError", py.get_type::<StoreError>())?;
     module.add("JournalError", py.get_type::<JournalError>())?;
+    module.add("NewerFormatError", py.get_type::<NewerFormatError>())?;
+    module.add("SealError", py.get_type::<SealError>())?;
     module.add("CorruptError", py.get_type::<CorruptError>())
 }

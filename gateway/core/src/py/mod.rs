@@ -6,6 +6,7 @@ mod convert;
 mod core;
 mod exceptions;
 mod journal_tail;
+mod key_ring;
 mod pack_store;
 mod replay;
 mod stats;
@@ -57,6 +58,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
     module.add_class::<pack_store::PackStore>()?;
+    module.add_class::<key_ring::KeyRing>()?;
+    module.add_function(wrap_pyfunction!(key_ring::sealed_with, module)?)?;
     module.add_class::<journal_tail::JournalTail>()?;
     module.add_function(wrap_pyfunction!(pass_failpoint, module)?)?;
     // Written by PyO3; the stub lists the names.

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use caudal_blocks::Store;
+use bytes::Bytes;
+use caudal_blocks::{BlockError, Store, StoreError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use tokio::runtime::Runtime;
 
+use super::key_ring::KeyRing;
 use super::types::{build, types};
 use crate::errors::{CoreError, Result};
 use crate::packs;
@@ -20,7 +23,14 @@ pub struct PackStore {
 #[pymethods]
 impl PackStore {
     #[new]
-    fn new(py: Python<'_>, store_url: &str, store_options: HashMap<String, String>) -> PyResult<Self> {
+    #[pyo3(signature = (store_url, store_options, keys = None))]
+    fn new(
+        py: Python<'_>,
+        store_url: &str,
+        store_options: HashMap<String, String>,
+        keys: Option<&KeyRing>,
+    ) -> PyResult<Self> {
+        let keys = keys.map(|keys| keys.0.clone());
         Ok(py.detach(|| -> Result<Self> {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -29,7 +39,7 @@ impl PackStore {
                 .build()
                 .map_err(CoreError::from)?;
             Ok(Self {
-                store: caudal_blocks::open_store(store_url, &store_options)?,
+                store: packs::open(store_url, &store_options, keys)?,
                 runtime,
             })
         })?)
@@ -57,6 +67,47 @@ impl PackStore {
                 .block_on(packs::verify(self.store.as_ref(), id, false))
         })?;
         footer_to(py, &footer)
+    }
+
+    /// Objects beside the packs, below a directory: (key, bytes).
+    fn list_objects(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64)>> {
+        let listed = py.detach(|| self.runtime.block_on(self.store.list(prefix)));
+        match listed {
+            Ok(found) => Ok(found.into_iter().map(|info| (info.key, info.bytes)).collect()),
+            Err(StoreError::NotFound(_)) => Ok(Vec::new()),
+            Err(error) => Err(CoreError::from(BlockError::from(error)).into()),
+        }
+    }
+
+    /// False: there is one with this key, which stays.
+    fn put_object(&self, py: Python<'_>, key: &str, data: &[u8]) -> PyResult<bool> {
+        let chunks = [Bytes::copy_from_slice(data)];
+        match py.detach(|| self.runtime.block_on(self.store.put(key, &chunks))) {
+            Ok(()) => Ok(true),
+            Err(StoreError::AlreadyExists(_)) => Ok(false),
+            Err(error) => Err(CoreError::from(BlockError::from(error)).into()),
+        }
+    }
+
+    /// The first bytes of an object, at most so many; None: there is no such object.
+    fn read_object<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        max_bytes: u64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match py.detach(|| self.runtime.block_on(self.store.get_range(key, 0..max_bytes))) {
+            Ok(bytes) => Ok(Some(PyBytes::new(py, &bytes))),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(StoreError::Range(_)) => Ok(Some(PyBytes::new(py, b""))),
+            Err(error) => Err(CoreError::from(BlockError::from(error)).into()),
+        }
+    }
+
+    fn delete_object(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        Ok(py
+            .detach(|| self.runtime.block_on(self.store.delete(key)))
+            .map_err(|error| CoreError::from(BlockError::from(error)))?)
     }
 }
 

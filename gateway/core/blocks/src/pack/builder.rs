@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::format::{BLOCK, BLOCK_HEADER, Entry, Footer, PAYLOAD, block_crc, block_header};
+use super::format::{BLOCK, BLOCK_HEADER, Entry, Footer, PAYLOAD, block_crc, block_header, is_sealed};
+use crate::error::{BlockError, Result};
+use crate::seal::{KeyError, KeyRing, PackSealer};
 
 /// A pack that is ready to be put.
 #[derive(Clone, Debug)]
@@ -10,7 +12,7 @@ pub struct Pack {
     pub id: u64,
     /// The object's bytes in order, for a vectored put.
     pub chunks: Vec<Bytes>,
-    /// Payloads of the blocks, for the cache; they share memory with `chunks`.
+    /// Payloads of the blocks, for the cache; unless the pack is sealed they share memory with `chunks`.
     pub blocks: Vec<Bytes>,
     /// Size of the object.
     pub bytes: u64,
@@ -24,13 +26,35 @@ pub struct PackBuilder {
     /// The block that is being filled; its header is still zero.
     open: Vec<u8>,
     full: Vec<Bytes>,
-    crcs: Vec<u8>,
+    /// The blocks as they go into the store, where that is another thing.
+    sealed: Vec<Bytes>,
+    sealer: Option<PackSealer>,
+    /// What the footer says of the blocks: their CRCs or tags.
+    marks: Vec<u8>,
     payload_bytes: u64,
     entries: Vec<Entry>,
 }
 
 impl PackBuilder {
-    /// `lsn` is where the journal is now.
+    /// A pack of the kind that its number says. `lsn` is where the journal is now.
+    pub fn of(id: u64, lsn: u64, keys: Option<&KeyRing>) -> Result<Self> {
+        if !is_sealed(id) {
+            return Ok(Self::new(id, lsn));
+        }
+        let sealer = keys
+            .ok_or(KeyError::NoCurrent)
+            .and_then(|keys| PackSealer::new(keys, id));
+        let sealer = sealer.map_err(|error| BlockError::Key {
+            pack: id,
+            why: error.to_string(),
+        })?;
+        Ok(Self {
+            sealer: Some(sealer),
+            ..Self::new(id, lsn)
+        })
+    }
+
+    /// A pack that is not sealed. `lsn` is where the journal is now.
     #[must_use]
     pub const fn new(id: u64, lsn: u64) -> Self {
         Self {
@@ -38,7 +62,9 @@ impl PackBuilder {
             lsn,
             open: Vec::new(),
             full: Vec::new(),
-            crcs: Vec::new(),
+            sealed: Vec::new(),
+            sealer: None,
+            marks: Vec::new(),
             payload_bytes: 0,
             entries: Vec::new(),
         }
@@ -100,7 +126,13 @@ impl PackBuilder {
         if block.capacity() > block.len() {
             block.shrink_to_fit();
         }
-        self.crcs.extend_from_slice(&crc.to_le_bytes());
+        if let Some(sealer) = &mut self.sealer {
+            let (sealed, tag) = sealer.seal_next(&block[BLOCK_HEADER..]);
+            self.marks.extend_from_slice(&tag);
+            self.sealed.push(Bytes::from(sealed));
+        } else {
+            self.marks.extend_from_slice(&crc.to_le_bytes());
+        }
         self.full.push(Bytes::from(block));
     }
 
@@ -115,7 +147,7 @@ impl PackBuilder {
             id: self.id,
             lsn: self.lsn,
             payload_bytes: self.payload_bytes,
-            data_crc: crc32c::crc32c(&self.crcs),
+            data_crc: crc32c::crc32c(&self.marks),
             entries: self.entries,
         };
         let blocks = self
@@ -123,8 +155,12 @@ impl PackBuilder {
             .iter()
             .map(|block| block.slice(BLOCK_HEADER..))
             .collect();
-        let mut chunks = self.full;
-        chunks.push(Bytes::from(footer.encode()));
+        let mut chunks = if self.sealer.is_some() {
+            self.sealed
+        } else {
+            self.full
+        };
+        chunks.push(Bytes::from(footer.encode(self.sealer)));
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Pack {
             id: self.id,

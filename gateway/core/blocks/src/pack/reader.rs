@@ -4,7 +4,7 @@ use caudal_base::failpoint;
 
 use super::builder::Pack;
 use super::format::{
-    BLOCK, Footer, TRAILER, Trailer, block_count, check_block, data_bytes, pack_key, pack_of_key, payload_len,
+    Footer, TRAILER, Trailer, block_count, data_bytes, pack_key, pack_of_key, payload_len, read_block, stride,
 };
 use crate::error::{BlockError, Result, StoreError};
 use crate::store::Store;
@@ -45,7 +45,7 @@ pub async fn read_footer(store: &dyn Store, id: u64) -> Result<Footer> {
         let bytes = store.get_range(&key, object_bytes - tail..object_bytes).await?;
         let needed = u64::from(Trailer::parse(id, &bytes)?.footer_bytes) + TRAILER as u64;
         if needed <= bytes.len() as u64 || needed > object_bytes {
-            return Footer::parse(id, &bytes, object_bytes);
+            return Footer::parse(id, &bytes, object_bytes, store.keys());
         }
         tail = needed;
     }
@@ -56,14 +56,17 @@ pub async fn verify_pack(store: &dyn Store, id: u64) -> Result<Footer> {
     let footer = read_footer(store, id).await?;
     let key = pack_key(id);
     let blocks = block_count(footer.payload_bytes);
-    let mut crcs = Vec::with_capacity(blocks as usize * 4);
-    let mut first = 0;
+    let mut marks = Vec::new();
+    let (mut first, mut seen) = (0, 0);
     while first < blocks {
-        let end = data_bytes(footer.payload_bytes).min((first + VERIFY_BLOCKS) * BLOCK);
-        let pieces = store.get_pieces(&key, first * BLOCK..end, BLOCK as usize).await?;
+        let stride = stride(id);
+        let end = data_bytes(id, footer.payload_bytes).min((first + VERIFY_BLOCKS) * stride);
+        let pieces = store
+            .get_pieces(&key, first * stride..end, stride as usize)
+            .await?;
         for (block, bytes) in (first..).zip(&pieces) {
-            let (crc, payload) = check_block(id, block as u32, bytes)?;
-            if payload.len() as u64 != payload_len(footer.payload_bytes, block) {
+            let checked = read_block(store.keys(), id, block as u32, bytes)?;
+            if checked.payload.len() as u64 != payload_len(footer.payload_bytes, block) {
                 let why = "length differs from the footer".to_owned();
                 return Err(BlockError::Corrupt {
                     pack: id,
@@ -71,11 +74,12 @@ pub async fn verify_pack(store: &dyn Store, id: u64) -> Result<Footer> {
                     why,
                 });
             }
-            crcs.extend_from_slice(&crc.to_le_bytes());
+            marks.extend_from_slice(checked.mark());
+            seen += 1;
         }
         first += VERIFY_BLOCKS;
     }
-    if crcs.len() as u64 != blocks * 4 || crc32c::crc32c(&crcs) != footer.data_crc {
+    if seen != blocks || crc32c::crc32c(&marks) != footer.data_crc {
         let why = "blocks are not those of the footer".to_owned();
         return Err(BlockError::Corrupt {
             pack: id,

@@ -2,6 +2,7 @@
 
 mod azure;
 mod file;
+mod keyed;
 mod object;
 pub mod open;
 mod retry;
@@ -14,11 +15,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use file::FileStore;
+pub use keyed::Keyed;
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
 pub use stats::{Measured, StoreStats};
 
 use crate::error::StoreError;
+use crate::seal::KeyRing;
 
 pub type StoreResult<T> = std::result::Result<T, StoreError>;
 
@@ -62,6 +65,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// What it has room for, where that is known: a directory's disk has an end.
     fn available_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Keys of the sealed packs in it.
+    fn keys(&self) -> Option<&KeyRing> {
         None
     }
 
@@ -113,5 +121,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn available_bytes(&self) -> Option<u64> {
         (**self).available_bytes()
+    }
+
+    fn keys(&self) -> Option<&KeyRing> {
+        (**self).keys()
     }
 }

@@ -7,4 +7,5 @@ mod l2;
 mod pack;
 mod readahead;
 mod retry;
+mod seal;
 mod support;

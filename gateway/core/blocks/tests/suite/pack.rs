@@ -49,7 +49,7 @@ fn pieces_are_found_where_the_builder_said() {
             "{inode}"
         );
     }
-    let footer = Footer::parse(ID, pack.chunks.last().unwrap(), pack.bytes).unwrap();
+    let footer = Footer::parse(ID, pack.chunks.last().unwrap(), pack.bytes, None).unwrap();
     assert_eq!(footer.entries.len(), pieces.len());
     assert_eq!((footer.id, footer.lsn, footer.payload_bytes), (ID, 77, len));
 }
@@ -80,7 +80,7 @@ fn borders_of_blocks() {
         assert_eq!(pack.blocks.len() as u64, block_count(len));
         assert_eq!(
             pack.bytes,
-            data_bytes(len) + pack.chunks.last().unwrap().len() as u64
+            data_bytes(ID, len) + pack.chunks.last().unwrap().len() as u64
         );
         assert_eq!(payload(&pack), data);
         assert!(
@@ -112,7 +112,7 @@ fn golden() {
         golden == written,
         "the bytes of a pack have changed: that takes a new version"
     );
-    let footer = Footer::parse(ID, &golden, golden.len() as u64).unwrap();
+    let footer = Footer::parse(ID, &golden, golden.len() as u64, None).unwrap();
     assert_eq!(
         footer.entries,
         [
@@ -149,7 +149,7 @@ proptest! {
         let pack = builder.finish();
         prop_assert_eq!(payload(&pack), expected);
         let object = joined(&pack.chunks);
-        let footer = Footer::parse(ID, &object, object.len() as u64).unwrap();
+        let footer = Footer::parse(ID, &object, object.len() as u64, None).unwrap();
         prop_assert_eq!(footer.entries, pack.entries);
     }
 
@@ -160,7 +160,7 @@ proptest! {
         let mut object = joined(&pack.chunks);
         let at = at.index(object.len());
         object[at] ^= mask;
-        let footer = Footer::parse(ID, &object, object.len() as u64);
+        let footer = Footer::parse(ID, &object, object.len() as u64, None);
         let block = check_block(ID, 0, &object);
         prop_assert!(footer.is_err() != block.is_err(), "byte {}: {:?} {:?}", at, footer, block);
     }
@@ -169,15 +169,15 @@ proptest! {
     fn no_cut_object_is_accepted(cut in any::<prop::sample::Index>()) {
         let object = joined(&pack_of(ID, &Random(8).bytes(3000)).chunks);
         let cut = cut.index(object.len());
-        prop_assert!(Footer::parse(ID, &object[..cut], cut as u64).is_err());
+        prop_assert!(Footer::parse(ID, &object[..cut], cut as u64, None).is_err());
         // A tail that is too short for its footer is an error too, not a panic.
-        prop_assert!(Footer::parse(ID, &object[cut..], object.len() as u64).is_ok() == (object.len() - cut >= 88));
+        prop_assert!(Footer::parse(ID, &object[cut..], object.len() as u64, None).is_ok() == (object.len() - cut >= 88));
     }
 
     #[test]
     fn rubbish_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..600), object_bytes in any::<u64>()) {
         prop_assert!(check_block(ID, 0, &bytes).is_err());
-        prop_assert!(Footer::parse(ID, &bytes, object_bytes).is_err());
+        prop_assert!(Footer::parse(ID, &bytes, object_bytes, None).is_err());
         prop_assert!(Trailer::parse(ID, &bytes).is_err());
     }
 
@@ -200,7 +200,7 @@ proptest! {
         forged.extend_from_slice(&1u32.to_le_bytes());
         forged.extend_from_slice(b"CDPK");
         // It must not panic. Free fields (lsn, inode, offset, the CRC of the blocks) may hold anything.
-        if let Ok(read) = Footer::parse(ID, &forged, forged.len() as u64) {
+        if let Ok(read) = Footer::parse(ID, &forged, forged.len() as u64, None) {
             prop_assert_eq!((read.id, read.payload_bytes, read.entries.len()), (ID, 1000, 1));
             prop_assert!(read.entries[0].len == 1000 && read.entries[0].pack_offset == 0);
         }
@@ -238,7 +238,7 @@ fn verification_finds_every_kind_of_damage() {
             pack.entries
         );
 
-        let data_end = data_bytes(600_000) as usize;
+        let data_end = data_bytes(ID, 600_000) as usize;
         for (n, at) in [
             3,
             100,
