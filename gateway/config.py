@@ -20,6 +20,8 @@ from gateway.log import LEVELS
 
 DEFAULT_STATE: Final = Path("/var/lib/caudal")
 ENV_PREFIX: Final = "CAUDAL_"
+# Of the file: `up` writes it, people may. Raised when an older version would misunderstand a file.
+FORMAT: Final = 1
 # Variables of other parts of the product that share the prefix.
 OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_DEBUG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
 
@@ -202,7 +204,20 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
         raise ConfigError(
             f"{file} is not valid TOML: {error}", 'texts need quotes: store = "az://box"'
         ) from error
+    _check_format(table.pop("format", FORMAT), file)
     return {_known(key, f"{file}"): (value, f"{file}") for key, value in table.items()}
+
+
+def _check_format(version: object, file: Path) -> None:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigError(
+            f"format: {version!r} is not a version (in {file})", f"give {FORMAT}, or leave it out"
+        )
+    if version > FORMAT:
+        raise ConfigError(
+            f"{file} was written for a newer version (format {version}; this one knows {FORMAT})",
+            "install that version or a later one",
+        )
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[object, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import preflight
-from gateway.config import Config
+from gateway.config import FORMAT, Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
 from gateway.ganesha_conf import Fsal, caudal_fsal
@@ -157,7 +157,7 @@ def _l2(config: Config) -> tuple[Path, ...]:
 def _effective_text(config: Config) -> str:
     return (
         "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
-        + config.to_toml()
+        f"format = {FORMAT}\n" + config.to_toml()
     )
 
 

@@ -22,6 +22,7 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.fsal.commands import Commands
+from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.space import Space
 from gateway.metadata.attributes import Counts
@@ -52,6 +53,7 @@ class Owner:
     def open(cls, config: Config, env: Mapping[str, str]) -> Self:
         """Takes the epoch, recovers and starts serving. Raises StartError, CoreError, MetadataError."""
         state = StateDir(config.state)
+        refuse_newer(state, config)
         roots = open_root_store(config.store, env)
         try:
             fs_id, epoch = begin(state, roots, secrets.token_hex(16))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.pool import NullPool
@@ -175,17 +176,43 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def upgrade(connection: Connection) -> None:
-    """Brings the schema to HEAD. Raises NewerFormatError when it is past that."""
-    current: str | None = None
-    if inspect(connection).has_table("alembic_version"):
-        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if current == HEAD:
+def refuse_newer(file: Path) -> None:
+    """Raises NewerFormatError for a SQLite database that a later version wrote; changes nothing. None is fine."""
+    if not file.exists():
         return
+    # Read only, or the last connection to be closed would bring SQLite's log into the database.
+    engine = _engine(f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection, connection.begin():
+            if _schema_version(connection) is not None and inspect(connection).has_table(tables.meta.name):
+                _check_rows_format(read_meta(connection))
+    finally:
+        engine.dispose()
+
+
+def _schema_version(connection: Connection) -> str | None:
+    """The schema's version, None of an empty database. Raises NewerFormatError."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if current is not None and not _known(current):
         raise NewerFormatError(
             f"the metadata database has schema version {current}, newer than {HEAD}, the newest this version knows"
         )
+    return current
+
+
+def _check_rows_format(facts: dict[str, str]) -> None:
+    if facts and int(facts["format"]) > rows.FORMAT:
+        raise NewerFormatError(
+            f"the metadata database holds rows of format {facts['format']}; this version reads up to {rows.FORMAT}"
+        )
+
+
+def upgrade(connection: Connection) -> None:
+    """Brings the schema to HEAD. Raises NewerFormatError when it is past that."""
+    if _schema_version(connection) == HEAD:
+        return
     # Imported here: it costs a third of a second, and almost every start finds the schema as it should be.
     from alembic import command
     from alembic.config import Config
@@ -214,10 +241,7 @@ def _adopt(connection: Connection, fs_id: bytes) -> None:
         raise MetadataError(
             f"the metadata database belongs to file system {facts['fs_id']}, not to {fs_id.hex()}"
         )
-    if int(facts["format"]) > rows.FORMAT:
-        raise NewerFormatError(
-            f"the metadata database holds rows of format {facts['format']}; this version reads up to {rows.FORMAT}"
-        )
+    _check_rows_format(facts)
 
 
 def read_meta(connection: Connection) -> dict[str, str]:
