@@ -419,6 +419,10 @@ class KeyRing:
     def ids(self) -> list[str]:
         """Ids of all keys."""
 
+    @property
+    def fs_id(self) -> bytes:
+        """The file system whose keys they are."""
+
     def seal(self, data: bytes, purpose: str) -> bytes:
         """Encrypts an object of any size. `purpose` says what it is, its name included: only who says the same opens it.
 

@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from gateway import config as configuration
 from gateway import launch, log, status_view
+from gateway.cli_keys import key_app
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, Exit, NotRunningError
@@ -39,6 +40,7 @@ config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True
 cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
+app.add_typer(key_app, name="key")
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
@@ -80,6 +82,7 @@ def up(
     clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
     squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
     manage_gids: Annotated[Text, typer.Option(help=_help("manage_gids"))] = None,
+    encryption_key: Annotated[Text, typer.Option(help=_help("encryption_key"), metavar="FILE")] = None,
     journal: Annotated[list[str] | None, typer.Option(help=_help("journal"), metavar="DIR...")] = None,
     l1_bytes: Annotated[Text, typer.Option(help=_help("l1_bytes"))] = None,
     l2_dir: Annotated[Text, typer.Option(help=_help("l2_dir"))] = None,

@@ -42,6 +42,7 @@ class Config:
     clients: tuple[str, ...]
     squash: str
     manage_gids: bool
+    encryption_key: Path | None
     journal: tuple[Path, ...]
     l1_bytes: int
     l2_dir: Path
@@ -109,6 +110,11 @@ KEYS: Final[dict[str, Key]] = {
         values.yes_or_no,
         _fixed(False),
         "Look up users' groups on this machine, so that more than 16 count; unknown users get nothing.",
+    ),
+    "encryption_key": Key(
+        values.path_or_none,
+        _fixed(None),
+        "File with the keys by which packs are encrypted before they leave this machine; empty: they are not.",
     ),
     "journal": Key(
         values.paths, values.default_journal, "Directories of the journal's mirrors, each on its own disk."

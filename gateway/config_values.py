@@ -160,6 +160,11 @@ def path(value: object) -> Path:
     return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (resolve() would follow links)
 
 
+def path_or_none(value: object) -> Path | None:
+    """A path; an empty text stands for none."""
+    return None if value == "" else path(value)
+
+
 def paths(value: object) -> tuple[Path, ...]:
     """One or several paths: a list, or a text with commas between them."""
     found = tuple(path(item) for item in _items(value, 'give a list of directories: ["/disk1/journal"]'))
@@ -308,6 +313,8 @@ def to_toml(value: object) -> str:
     """A value of the configuration as TOML."""
     if isinstance(value, tuple):
         return "[" + ", ".join(to_toml(item) for item in cast("tuple[object, ...]", value)) + "]"
+    if value is None:
+        return '""'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -100,6 +100,7 @@ class Launcher:
             ganesha = preflight.find_ganesha()
             fsal = self.fsal_for(self.config)
             preflight.check_directories(self.config)
+            preflight.check_keys(self.config)
             undo.directory(state.root)
             undo.remember(state.lock_file)
             lock = state.lock()

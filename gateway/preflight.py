@@ -15,6 +15,7 @@ from gateway.config_values import MIB, human
 from gateway.errors import Reason, StartError
 from gateway.objects import open_root_store
 from gateway.objects.epoch import RootRecord, check_owner
+from gateway.objects.key_file import read_key_file
 from gateway.rpcbind import SEARCH_PATH
 from gateway.state import Identity, unusable
 
@@ -166,6 +167,12 @@ def check_directories(config: Config) -> None:
             f"choose another {option_of(key)}",
             Reason.STATE_UNUSABLE,
         )
+
+
+def check_keys(config: Config) -> None:
+    """Raises StartError for a key file that cannot be used. Whether it holds the right keys is for the server to say."""
+    if config.encryption_key is not None:
+        read_key_file(config.encryption_key)
 
 
 def check_store(config: Config, identity: Identity | None, env: Mapping[str, str]) -> RootRecord | None:

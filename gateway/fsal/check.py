@@ -14,6 +14,7 @@ from gateway.config import Config
 from gateway.data import fsck
 from gateway.data.problems import Problem
 from gateway.errors import CaudalError
+from gateway.fsal.encryption import open_ring
 from gateway.metadata import checkpoint
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import encode
@@ -34,7 +35,7 @@ class Call(Protocol):
 def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool) -> dict[str, object]:
     """Checks a file system that nobody serves; the caller holds its lock. Raises CaudalError, CoreError, MetadataError."""
     settings = config.effective(root)
-    database = _open(root)
+    database = open_database(root)
     try:
         _checkpoint_all(database, settings, root, env)
         report = _check(database, settings, env, deep=deep, settled=False)
@@ -53,27 +54,27 @@ def fsck_served(
 ) -> dict[str, object]:
     """Checks a file system that is being served: as of some moment after the call."""
     settings = config.effective(root)
-    database = _open(root)
+    database = open_database(root)
     try:
-        _wait_for_steward(call)
+        wait_for_steward(call)
         quiet = _quiet_lsn(call)
         report = _check(database, settings, env, deep=deep, settled=quiet is not None)
         if not report.clean and quiet != _quiet_lsn(call):
             # Clients came in between: what was found may be a change on its way.
-            _wait_for_steward(call)
+            wait_for_steward(call)
             report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
             return _fields(report, repaired=0)
         ops = [op for problem in report.problems for op in problem.repair]
         if ops:
             call("repair", rows=encode(ops).hex())
-            _wait_for_steward(call)
+            wait_for_steward(call)
         return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
     finally:
         database.close()
 
 
-def _open(root: Path) -> Database:
+def open_database(root: Path) -> Database:
     state = StateDir(root)
     identity = state.read_identity()
     if identity is None:
@@ -137,7 +138,7 @@ def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.
     )
 
 
-def _wait_for_steward(call: Call) -> None:
+def wait_for_steward(call: Call) -> None:
     """Until the database holds what was durable at the time of the call."""
     target = int(call("checkpoint_position")["durable_lsn"])
     deadline_s = time.monotonic() + CATCH_UP_S
@@ -153,7 +154,8 @@ def _wait_for_steward(call: Call) -> None:
 def _check(
     database: Database, settings: Config, env: Mapping[str, str], *, deep: bool, settled: bool
 ) -> fsck.Report:
-    store = _core.PackStore(settings.store, core_options(settings.store, env))
+    keys = open_ring(settings, database.fs_id)
+    store = _core.PackStore(settings.store, core_options(settings.store, env), keys)
     with database.scanner() as connection:
         return fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
 
@@ -177,4 +179,4 @@ def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
     }
 
 
-__all__ = ["Call", "fsck_offline", "fsck_served"]
+__all__ = ["Call", "fsck_offline", "fsck_served", "open_database", "wait_for_steward"]

@@ -30,6 +30,7 @@ class Commands:
             "packs_compact": self.packs_compact,
             "packs_unnamed": self.packs_unnamed,
             "repair": self.repair,
+            "keys_reload": self.keys_reload,
         }.items():
             server.register(op, handler)
 
@@ -46,6 +47,7 @@ class Commands:
             "pid": os.getpid(),
             "epoch": owner.epoch,
             "fs_id": owner.fs_id.hex(),
+            "encryption": owner.encryption.status(),
             "durable_lsn": owner.core.durable_lsn,
             "checkpoint_lsn": owner.namespace.checkpoint_lsn,
             "flush": {
@@ -104,3 +106,7 @@ class Commands:
     def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""
         return {"lsn": self._owner.namespace.repair(decode(bytes.fromhex(fields["rows"])))}
+
+    def keys_reload(self, _fields: Mapping[str, Any]) -> dict[str, object]:
+        """The key file has changed: the next pack is sealed with its current key."""
+        return self._owner.encryption.reload()

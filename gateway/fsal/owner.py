@@ -22,6 +22,7 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.fsal.commands import Commands
+from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.space import Space
@@ -43,10 +44,11 @@ ORPHAN_GRACE_FACTOR = 1.5
 class Owner:
     """Everything of one file system in the process that owns it. open() returns one that serves."""
 
-    def __init__(self, config: Config, fs_id: bytes, epoch: int) -> None:
+    def __init__(self, config: Config, fs_id: bytes, epoch: int, encryption: Encryption) -> None:
         self.config = config
         self.fs_id = fs_id
         self.epoch = epoch
+        self.encryption = encryption
         self._stack = ExitStack()
 
     @classmethod
@@ -56,10 +58,14 @@ class Owner:
         refuse_newer(state, config)
         roots = open_root_store(config.store, env)
         try:
+            identity = state.read_identity()
+            encryption = Encryption.read(config, identity.fs_id if identity else bytes(16), env)
+            if roots.read_root() is not None:
+                encryption.check()
             fs_id, epoch = begin(state, roots, secrets.token_hex(16))
         finally:
             roots.close()
-        owner = cls(config, fs_id, epoch)
+        owner = cls(config, fs_id, epoch, encryption)
         try:
             owner._build(state, env)
         except BaseException:
@@ -71,6 +77,7 @@ class Owner:
         config = self.config
         self.database = Database(sqlite_url(state.metadata_file), self.fs_id)
         self._stack.callback(self.database.close)
+        self.encryption.remember()
         self.core = Core(
             fs_id=self.fs_id,
             epoch=self.epoch,
@@ -87,6 +94,7 @@ class Owner:
             readahead_bytes=config.readahead_bytes,
             pack_bytes=config.pack_bytes,
             io_threads=max(2, os.cpu_count() or 2),
+            keys=self.encryption.ring,
         )
         self._stack.callback(self.core.close)
         clock = SystemClock()

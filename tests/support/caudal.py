@@ -63,7 +63,9 @@ class Caudal:
     ) -> None:
         self.state = state
         self.nfs_port, self.mountd_port, self.admin_port = free_port(), free_port(), free_port()
-        self._store, self._options, self._env = store, tuple(options), dict(env or {})
+        self._store, self._env = store, dict(env or {})
+        # Those of the next start.
+        self.options = tuple(options)
         self._expected: list[re.Pattern[str]] = []
 
     def arguments(self) -> list[str]:
@@ -81,7 +83,7 @@ class Caudal:
             chosen += ["--store", self._store]
         for network in CLIENTS:
             chosen += ["--clients", network]
-        return [*map(str, chosen), *TIMES, *self._options]
+        return [*map(str, chosen), *TIMES, *self.options]
 
     def run(
         self, *arguments: str, timeout_s: float = 60, env: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""Frozen file systems: small ones of every kind of content, kept as an archive in tests/data, which later versions must open.
+"""Frozen file systems: small ones of every kind of content, kept as archives in tests/data, which later versions open.
 
 `python -m tests.support.frozen NAME` makes tests/data/NAME.tar.xz with the code of this tree: run it at a release, before
 the formats change. The archive holds the state directory as a kill leaves it (rows and data that only the journal has,
@@ -45,7 +45,7 @@ PAGE: Final = 100
 
 
 def walk(namespace: Namespace, core: _core.Core) -> dict[str, Any]:
-    """All that clients can see, by path: attributes with the numbers that handles hold, data, targets, attributes of users."""
+    """All that clients can see, by path: attributes with the numbers that handles hold, data, targets, users' attributes."""
     found: dict[str, Any] = {}
     waiting = [("/", ROOT_INODE)]
     while waiting:
@@ -189,7 +189,7 @@ def checkpoint_all(owner: Owner) -> None:
         owner.database,
         _Neighbour(owner),
         lambda lsn: _core.JournalTail(journal, owner.fs_id, lsn),
-        now_s=time.time,
+        now_s=lambda: time.clock_gettime(time.CLOCK_REALTIME),
         monotonic_s=time.monotonic,
         failpoint=_core.failpoint,
     )

@@ -62,7 +62,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("gateway.metadata", "gateway.steward", "gateway.checkpointer", "gateway.data"),
     "alembic": ("gateway.metadata",),
     "fastapi": ("admin_api",),
-    "typer": ("gateway.cli",),
+    "typer": ("gateway.cli", "gateway.cli_keys"),
 }
 
 MACHINE_PATHS = re.compile(r"(?<![\w.~$}-])/(?:work|root|farm|home)/[a-z]")

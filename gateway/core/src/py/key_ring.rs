@@ -53,6 +53,11 @@ impl KeyRing {
     }
 
     #[getter]
+    fn fs_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.fs_id())
+    }
+
+    #[getter]
     fn ids(&self) -> Vec<String> {
         self.0.ids()
     }

@@ -255,7 +255,11 @@ fn list(dir: &Path, key: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
         if name.starts_with('.') {
             continue;
         }
-        let key = format!("{key}/{name}");
+        let key = if key.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{key}/{name}")
+        };
         match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => list(&entry.path(), &key, found)?,
             Ok(metadata) => found.push(info(key, &metadata)?),
@@ -328,7 +332,12 @@ impl Store for FileStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
         Box::pin(async move {
-            let (dir, name) = (self.path(prefix)?, prefix.to_owned());
+            let dir = if prefix.is_empty() {
+                self.root.to_path_buf()
+            } else {
+                self.path(prefix)?
+            };
+            let name = prefix.to_owned();
             let walk = move || {
                 let mut found = Vec::new();
                 list(&dir, &name, &mut found)?;

@@ -55,7 +55,7 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes an object; none is no error.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
 
-    /// All objects in the directory `prefix` and below it.
+    /// All objects in the directory `prefix` and below it; an empty one stands for the whole store.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>>;
 
     /// Figures, where someone counts.

@@ -1,0 +1,156 @@
+"""`caudal key`: the keys by which a file system is encrypted."""
+
+import os
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gateway import config as configuration
+from gateway.config import DEFAULT_STATE, KEYS, Config
+from gateway.control import ControlClient
+from gateway.errors import CaudalError, NotRunningError
+from gateway.objects import core_options, key_file
+from gateway.objects.key_file import KEY_BYTES, KeyFile, read_key_file
+from gateway.state import StateDir
+
+key_app = typer.Typer(help="The keys that packs are encrypted with.", no_args_is_help=True)
+State = Annotated[Path, typer.Option("--state", envvar="CAUDAL_STATE", help=escape(KEYS["state"].help))]
+CALL_TIMEOUT_S: Final = 60.0
+
+
+@key_app.command("create")
+def create(
+    file: Annotated[Path, typer.Argument(help="The key file to make.")],
+    key_id: Annotated[str, typer.Option("--id", help="Name of the key.")] = "key-1",
+) -> None:
+    """Make a key file with one new key. Keep a copy of it in another place."""
+    key_file.create(file, key_id, secrets.token_bytes(KEY_BYTES))
+    _out().print(
+        f"made {escape(str(file))} with the key [bold]{escape(key_id)}[/bold]; keep a copy elsewhere"
+    )
+
+
+@key_app.command("list")
+def list_keys(
+    state: State = DEFAULT_STATE,
+    packs: Annotated[bool, typer.Option("--packs", help="Count what each key has sealed, too.")] = False,
+) -> None:
+    """Show the ids of the keys, and which of them the store needs."""
+    settings, file = _key_file(state)
+    # Imported here: it loads the native core, which the other commands do not need.
+    from gateway.objects import keys
+
+    store = _store(settings)
+    needed = keys.needed(store)
+    counts: Counter[str] = keys.in_use(store) if packs else Counter()
+    table = Table(box=None, padding=(0, 2))
+    for title in ("key", "", "store", *(("objects",) if packs else ())):
+        table.add_column(title)
+    for key_id in [*file.ids, *sorted(set(needed) - set(file.ids))]:
+        role = "current" if key_id == file.current else "for reading" if key_id in file.ids else "MISSING"
+        need = "needs it" if key_id in needed else ""
+        table.add_row(escape(key_id), role, need, *((str(counts[key_id]),) if packs else ()))
+    _out().print(table)
+
+
+@key_app.command("rotate")
+def rotate(
+    state: State = DEFAULT_STATE,
+    key_id: Annotated[str | None, typer.Option("--id", help="Name of the new key.")] = None,
+) -> None:
+    """Put a new key first in the key file. New packs are sealed with it; the old keys stay for reading."""
+    _, file = _key_file(state)
+    new = key_file.add(file.path, key_id, secrets.token_bytes(KEY_BYTES))
+    _out().print(
+        f"the current key is [bold]{escape(new)}[/bold]; copy {escape(str(file.path))} elsewhere again"
+    )
+    _reload(StateDir(state))
+
+
+@key_app.command("rewrite")
+def rewrite(state: State = DEFAULT_STATE) -> None:
+    """Seal with the current key what lives in packs that another one, or none, has sealed."""
+    from gateway.fsal.rewrite import rewrite as seal_anew
+
+    directory = StateDir(state)
+
+    def call(op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
+        return _call(directory, op, timeout_s, **fields)
+
+    done = seal_anew(state, os.environ, call)
+    _out().print(f"nothing lives in {done.packs} old packs any more; garbage collection deletes them")
+    if done.packs_left:
+        raise CaudalError(
+            f"something lives in {done.packs_left} old packs still", "it was busy: run the command again"
+        )
+
+
+@key_app.command("retire")
+def retire(
+    key_id: Annotated[str, typer.Argument(help="The key to take out.")], state: State = DEFAULT_STATE
+) -> None:
+    """Take a key out of the key file, if nothing in the store is sealed with it any more."""
+    settings, file = _key_file(state)
+    if key_id not in file.ids or key_id == file.current:
+        # Tells what is wrong.
+        key_file.remove(file.path, key_id)
+    from gateway.objects import keys
+
+    directory = StateDir(state)
+    if directory.is_locked():
+        used = _call(directory, "status")["encryption"].get("used_since_start", [])
+        if key_id in used:
+            raise CaudalError(
+                f"the running server has sealed with the key {key_id}, and may have packs on their way",
+                "restart it (caudal down, caudal up), then retire the key",
+            )
+    store = _store(settings)
+    keys.check_retirable(store, key_id)
+    # In this order: a crash between leaves a key too many, never one too few.
+    keys.forget(store, key_id)
+    key_file.remove(file.path, key_id)
+    _out().print(f"the key {escape(key_id)} is out of use; backups of the key file may drop it")
+    _reload(directory)
+
+
+def _key_file(state: Path) -> tuple[Config, KeyFile]:
+    settings = configuration.effective(state)
+    if settings.encryption_key is None:
+        raise CaudalError(
+            f"the file system of {state} is not encrypted",
+            "`caudal key create FILE`, then `caudal up --encryption-key FILE`",
+        )
+    return settings, read_key_file(settings.encryption_key)
+
+
+def _store(settings: Config) -> Any:
+    from gateway._core import PackStore
+
+    return PackStore(settings.store, core_options(settings.store, os.environ))
+
+
+def _reload(directory: StateDir) -> None:
+    if directory.is_locked():
+        _call(directory, "keys_reload")
+    else:
+        _out().print("no server is running: the next start takes it")
+
+
+def _call(directory: StateDir, op: str, timeout_s: float | None = CALL_TIMEOUT_S, **fields: object) -> Any:
+    if not directory.is_locked():
+        raise NotRunningError(
+            f"no server is running on {directory.root}",
+            f"start one with `caudal up --state {directory.root}`",
+        )
+    with ControlClient(directory.control_socket, timeout_s) as client:
+        return client.call(op, **fields)
+
+
+def _out() -> Console:
+    return Console(soft_wrap=True, highlight=False)

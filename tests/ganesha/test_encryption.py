@@ -1,0 +1,171 @@
+"""Encryption of packs at a real server: what the store holds, what a start without the right key says, and rotation."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.caudal import Caudal, StartFailed
+from tests.support.processes import wait_until
+
+MARKER = b"a line that must not be found in the store, "
+# More than one block, and a length that is no multiple of anything.
+LARGE = MARKER * 20_011
+QUICK = ("--l2-bytes", "0", "--gc-interval-s", "0.2", "--gc-grace-s", "0", "--checkpoint-interval-s", "0.1")
+
+
+def objects(server: Caudal) -> dict[str, bytes]:
+    store = server.state / "store"
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def packs(server: Caudal) -> dict[str, bytes]:
+    return {name: data for name, data in objects(server).items() if name.startswith("packs/")}
+
+
+def plain(server: Caudal) -> list[str]:
+    return [name for name, data in objects(server).items() if MARKER in data]
+
+
+def secrets_of(path: Path) -> list[str]:
+    return re.findall(r": ([0-9a-f]{64})", path.read_text())
+
+
+def refused(server: Caudal) -> str:
+    with pytest.raises(StartFailed) as caught:
+        server.start()
+    return str(caught.value)
+
+
+def not_retired(server: Caudal, key_id: str) -> str:
+    done = server.run("key", "retire", key_id, "--state", str(server.state))
+    assert done.returncode
+    return done.stderr
+
+
+def read_back(server: Caudal) -> None:
+    server.cli("cache", "drop")
+    with server.connect() as client:
+        for name in {entry.name.decode() for entry in client.readdir("/")} - {".", ".."}:
+            assert client.read_file(f"/{name}") == LARGE, name
+
+
+def test_the_store_holds_no_plaintext_and_keys_rotate(caudal: Callable[..., Caudal], disk_path: Path) -> None:
+    key = disk_path / "the.keys"
+    server = caudal(options=(*QUICK, "--encryption-key", str(key)))
+    assert "does not exist" in refused(server)
+    server.run("key", "create", str(key))
+    assert key.stat().st_mode & 0o777 == 0o600
+    server.start()
+    with server.connect() as client:
+        client.write_file("/first", LARGE)
+    server.flush()
+    assert packs(server)
+    assert not plain(server)
+    read_back(server)
+    assert server.status()["encryption"] == {
+        "state": "on",
+        "key": "key-1",
+        "keys": ["key-1"],
+        "used_since_start": ["key-1"],
+    }
+    first = packs(server)
+
+    # Rotation beside the running server: what was there stays, what comes is sealed with the new key.
+    server.cli("key", "rotate")
+    with server.connect() as client:
+        client.write_file("/second", LARGE)
+    server.flush()
+    assert b"key-1" in next(iter(first.values()))[:40]
+    new = {name: data for name, data in packs(server).items() if name not in first}
+    assert new
+    assert all(b"key-2" in data[:40] for data in new.values())
+    read_back(server)
+    assert "the running server has sealed with the key key-1" in not_retired(server, "key-1")
+    assert "is the current one" in not_retired(server, "key-2")
+    server.kill_everything()
+    server.start()
+    read_back(server)
+    assert '"clean": true' in server.cli("fsck", "--deep", "--json")
+
+    # Everything is sealed anew, the old packs go, and the first key with them.
+    assert "objects in the store are sealed with the key key-1" in not_retired(server, "key-1")
+    server.cli("key", "rewrite")
+    wait_until(
+        lambda: not any(b"key-1" in data[:40] for data in packs(server).values()), "the old packs are gone"
+    )
+    server.cli("key", "retire", "key-1")
+    assert re.search(r"key-2 +current +needs it", listed := server.cli("key", "list", "--packs")), listed
+    assert "key-1" not in key.read_text()
+    read_back(server)
+    assert not plain(server)
+
+    # No secret is anywhere but in the key file.
+    told = "".join(
+        [server.cli("status"), server.cli("status", "--json"), server.cli("config", "show", "--all")]
+    )
+    written = b"".join(path.read_bytes() for path in server.state.rglob("*") if path.is_file())
+    for secret in secrets_of(key):
+        assert secret not in told
+        assert secret.encode() not in written
+        assert bytes.fromhex(secret) not in written
+    server.stop()
+    _refusals(server, key)
+    server.start()
+    read_back(server)
+
+
+def _refusals(server: Caudal, key: Path) -> None:
+    """Without the right key nothing starts, and nothing is changed by the attempt."""
+    right, before = key.read_text(), objects(server)
+    key.chmod(0o640)
+    assert f"chmod 600 {key}" in refused(server)
+    key.chmod(0o600)
+    key.write_text(f"key-2: {'ab' * 32}\n")
+    assert "the key key-2" in (said := refused(server)), said
+    assert "is not the one" in said
+    key.write_text(f"other: {'ab' * 32}\n")
+    assert "needs the key key-2" in refused(server)
+    key.write_text(right)
+    with_key = server.options
+    server.options = (*with_key, "--encryption-key", "")
+    assert "no key file was given; it needs the key key-2" in refused(server)
+    server.options = with_key
+    assert objects(server) == before
+
+
+def test_a_plain_file_system_is_encrypted_later(caudal: Callable[..., Caudal], disk_path: Path) -> None:
+    key = disk_path / "the.keys"
+    server = caudal(options=QUICK).start()
+    with server.connect() as client:
+        client.write_file("/first", LARGE)
+    server.flush()
+    assert plain(server)
+    server.stop()
+    server.run("key", "create", str(key), "--id", "later")
+    server.options = (*QUICK, "--encryption-key", str(key))
+    server.start()
+    before = packs(server)
+    with server.connect() as client:
+        client.write_file("/second", LARGE)
+    server.flush()
+    assert set(plain(server)) <= set(before)
+    read_back(server)
+    server.cli("key", "rewrite")
+    wait_until(lambda: not plain(server), "the plain packs are gone")
+    read_back(server)
+    assert '"clean": true' in server.cli("fsck", "--deep", "--json")
+
+    # A bit that flips in the store is an error for the client, never other data.
+    server.expect("checksum|damaged|not what was sealed|cannot be read|read failed|EIO")
+    for name, data in packs(server).items():
+        if len(data) > 4096:
+            flipped = bytearray(data)
+            flipped[2000] ^= 1
+            (server.state / "store" / name).write_bytes(flipped)
+    server.cli("cache", "drop")
+    with server.connect() as client, pytest.raises(OSError, match=os.strerror(5)):
+        client.read_file("/first")
+    assert server.run("fsck", "--deep", "--state", str(server.state)).returncode == 4
