@@ -25,7 +25,9 @@ KEY_BYTES: Final = 32
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,28}", re.ASCII)
 _COUNTED: Final = re.compile(r"key-([0-9]{1,9})", re.ASCII)
 NOTHING: Final = "none"
-_HEADER: Final = "# Keys of a Caudal file system. Keep a copy elsewhere: without them its data in the store cannot be read.\n"
+_HEADER: Final = (
+    "# Keys of a Caudal file system. Keep a copy elsewhere: without them its data cannot be read.\n"
+)
 _FORM: Final = (
     "one key a line, `ID: KEY`, with 32 bytes in hexadecimal or Base64; `caudal key create` makes such a file"
 )
@@ -64,7 +66,7 @@ def read_key_file(path: Path) -> KeyFile:
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise _unusable(path, f"cannot be read: {why}", "check the path given to --encryption-key") from None
-    return _parse(path, text)
+    return parse(path, text)
 
 
 def _check_access(path: Path, found: os.stat_result) -> None:
@@ -78,7 +80,8 @@ def _check_access(path: Path, found: os.stat_result) -> None:
         raise _unusable(path, f"may be read or written by others (mode {mode:04o})", f"chmod 600 {path}")
 
 
-def _parse(path: Path, text: str) -> KeyFile:
+def parse(path: Path, text: str) -> KeyFile:
+    """The keys in the text of a file. Raises StartError (KEY_UNUSABLE)."""
     keys: list[tuple[str, bytes]] = []
     seals = True
     for number, line in enumerate(text.splitlines(), 1):
