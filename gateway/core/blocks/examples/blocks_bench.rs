@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caudal_blocks::{BlockKey, Blocks, BlocksConfig, PAYLOAD, PackBuilder, Store, open_store, put_pack};
+use caudal_blocks::seal::{PackSealer, open_block};
+use caudal_blocks::{
+    BlockKey, Blocks, BlocksConfig, KeyRing, PAYLOAD, PackBuilder, Store, open_store, put_pack,
+};
 use tokio::runtime::Runtime;
 
 const PACKS: u64 = 32;
@@ -37,6 +40,7 @@ fn run(rt: &Runtime, dir: &std::path::Path) -> Result<(), Box<dyn std::error::Er
         &HashMap::new(),
     )?;
     build();
+    seal()?;
     put(rt, &store)?;
     let config = BlocksConfig {
         l1_bytes: 1 << 30,
@@ -71,6 +75,28 @@ fn run(rt: &Runtime, dir: &std::path::Path) -> Result<(), Box<dyn std::error::Er
 
 fn rate(what: &str, bytes: u64, took: Duration) {
     println!("{what:<52} {:>9.0} MB/s", bytes as f64 / 1e6 / took.as_secs_f64());
+}
+
+/// One core seals full blocks as a flush does, and opens them as a fetch does.
+fn seal() -> Result<(), Box<dyn std::error::Error>> {
+    let ring = KeyRing::new([0; 16], &[("bench".to_owned(), [7; 32])], true)?;
+    let payload = vec![7u8; PAYLOAD as usize];
+    let (mut sealing, mut opening) = (Duration::ZERO, Duration::ZERO);
+    for id in 0..PACKS {
+        let mut sealer = PackSealer::new(&ring, id)?;
+        let began = Instant::now();
+        let sealed: Vec<_> = (0..BLOCKS).map(|_| sealer.seal_next(&payload).0).collect();
+        sealing += began.elapsed();
+        let began = Instant::now();
+        for (block, bytes) in (0..).zip(&sealed) {
+            black_box(open_block(Some(&ring), id, block, bytes)?.payload);
+        }
+        opening += began.elapsed();
+    }
+    let bytes = PACKS * u64::from(BLOCKS) * PAYLOAD;
+    rate("seal blocks, one core", bytes, sealing);
+    rate("open blocks, one core", bytes, opening);
+    Ok(())
 }
 
 fn build() {
