@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from gateway._core import KeyRing, PackStore, SealError, sealed_with
+from gateway._core import KeyRing, PackStore, SealError, failpoint, sealed_with
 from gateway.errors import CaudalError, Reason, StartError
 from gateway.objects.key_file import KeyFile
 
@@ -68,7 +68,10 @@ def remember(store: PackStore, ring: KeyRing | None) -> None:
     """Lets the store remember the current key, durably; only then may that seal packs. Raises StoreError."""
     current = None if ring is None else ring.current
     if ring is not None and current is not None:
+        failpoint("keys.before_remember")
         store.put_object(_marker(current), ring.seal(_PROOF, _purpose(current)))
+        # A crash here leaves a key that the store asks for and that nothing is sealed with yet: it can be retired.
+        failpoint("keys.after_remember")
 
 
 def forget(store: PackStore, key_id: str) -> None:

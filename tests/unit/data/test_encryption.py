@@ -1,6 +1,10 @@
 """Keys of a file system: what a start asks for, what the store remembers, plain and sealed packs side by side."""
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +26,11 @@ FIRST, SECOND = f"first: {'01' * 32}\n", f"second: {'02' * 32}\n"
 class Tree:
     """A file system with a key file, opened and closed at will."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, new: bool = True) -> None:
         self.key = directory / "the.keys"
         self.state = StateDir(directory / "state")
+        if not new:
+            return
         self.state.prepare()
         self.state.write_identity(Identity(frozen.FS_ID))
         (self.state.root / "journal").mkdir()
@@ -126,6 +132,36 @@ def test_keys_are_taken_while_serving_and_none_that_is_in_use_is_dropped(tree: T
         check(owner, b"one", b"two", b"three")
     assert keys.in_use(tree.store()) == {"first": 1 + 1, "second": 1 + 1}
     assert [key_id for _, key_id in keys.packs_by_key(tree.store())].count(None) == 2
+    assert set(keys.needed(tree.store())) == {"first", "second"}
+
+
+ROTATE_AND_DIE = """
+import sys
+from pathlib import Path
+from tests.unit.data.test_encryption import FIRST, SECOND, Tree, write
+tree = Tree(Path(sys.argv[1]))
+tree.keys(FIRST)
+with tree.opened() as owner:
+    write(owner, b"one")
+    tree.keys(SECOND + FIRST)
+    owner.encryption.reload()
+    write(owner, b"two")
+"""
+
+
+@pytest.mark.parametrize("point", ["keys.before_remember", "keys.after_remember"])
+def test_a_rotation_that_a_kill_cut_off_goes_on_at_the_next_start(tmp_path: Path, point: str) -> None:
+    # The first hit is that of the first start.
+    env = {**os.environ, "CAUDAL_FAILPOINTS": f"{point}=kill@2"}
+    done = subprocess.run(
+        [sys.executable, "-c", ROTATE_AND_DIE, tmp_path], cwd=frozen.ROOT, env=env, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    tree = Tree(tmp_path, new=False)
+    with tree.opened() as owner:
+        assert owner.encryption.status()["key"] == "second"
+        write(owner, b"two")
+        check(owner, b"one", b"two")
     assert set(keys.needed(tree.store())) == {"first", "second"}
 
 
