@@ -390,7 +390,7 @@ class PackStore:
         """Reads a pack's index. Raises CorruptError, StoreError."""
 
     def list_objects(self, prefix: str) -> list[tuple[str, int]]:
-        """(key, bytes) of all objects below a directory. Raises StoreError."""
+        """(key, bytes) of all objects below a directory, "" for the whole store. Raises StoreError."""
 
     def put_object(self, key: str, data: bytes) -> bool:
         """Creates an object, durably; False: there is one with this key, which stays. Raises StoreError."""

@@ -28,7 +28,10 @@ def ring_of(file: KeyFile | None, fs_id: bytes) -> KeyRing | None:
 
 
 def needed(store: PackStore) -> dict[str, bytes]:
-    """Ids of the keys that something may be sealed with, each with what proves it. Raises StoreError."""
+    """Ids of the keys that something may be sealed with, each with what proves it. The container must be there.
+
+    Raises StoreError.
+    """
     found: dict[str, bytes] = {}
     for key, _ in store.list_objects(PREFIX):
         proof = store.read_object(key, _MARKER_BYTES)

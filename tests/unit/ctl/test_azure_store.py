@@ -4,16 +4,19 @@ import itertools
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from gateway.errors import Reason, StartError
-from gateway.objects import open_root_store
+from gateway._core import KeyRing, PackStore
+from gateway.errors import CaudalError, Reason, StartError
+from gateway.objects import core_options, keys, open_root_store
 from gateway.objects.azure import AzureRootStore
 from gateway.objects.container import RootStore
 from gateway.objects.credentials import azure_credentials
 from gateway.objects.epoch import read_record, take_epoch
+from gateway.objects.key_file import KeyFile
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.processes import free_port
 from tests.unit.ctl.contract import FRESH, RootStoreContract
@@ -52,6 +55,35 @@ def test_prefixes_of_one_container_are_stores_of_their_own(azurite: Azurite, con
         assert read_record(store) is None
         assert take_epoch(store, FRESH, "t") == 1
         store.close()
+
+
+def test_a_container_remembers_its_keys(azurite: Azurite, container: str) -> None:
+    ring = KeyRing(FRESH.fs_id, [("old", bytes(32))])
+    url = f"az://{container}/team/a"
+    roots = open_root_store(url, azurite.environment)
+    roots.create()
+    roots.close()
+    store = PackStore(url, core_options(url, azurite.environment), ring)
+    assert keys.needed(store) == {}
+    file = KeyFile(Path("file"), (("new", bytes([1]) * 32), ("old", bytes(32))), seals=True)
+    for _ in range(2):
+        keys.remember(store, ring)
+    assert store.put_object("backup/1", ring.seal(b"rows", "backup/1"))
+    assert not store.put_object("backup/1", b"another")
+    ring.replace(file.keys)
+    keys.remember(store, ring)
+    assert set(keys.needed(store)) == {"old", "new"}
+    keys.check(store, file, ring)
+    with pytest.raises(StartError, match="it needs the key new"):
+        keys.check(store, None, None)
+    assert keys.in_use(store) == {"old": 1}
+    with pytest.raises(CaudalError, match="1 objects in the store are sealed with the key old"):
+        keys.check_retirable(store, "old")
+    keys.check_retirable(store, "new")
+    store.delete_object("backup/1")
+    keys.forget(store, "old")
+    assert set(keys.needed(store)) == {"new"}
+    assert keys.in_use(store) == {}
 
 
 def _refusal(env: dict[str, str]) -> StartError:

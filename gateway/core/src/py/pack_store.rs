@@ -71,12 +71,10 @@ impl PackStore {
 
     /// Objects beside the packs, below a directory: (key, bytes).
     fn list_objects(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64)>> {
-        let listed = py.detach(|| self.runtime.block_on(self.store.list(prefix)));
-        match listed {
-            Ok(found) => Ok(found.into_iter().map(|info| (info.key, info.bytes)).collect()),
-            Err(StoreError::NotFound(_)) => Ok(Vec::new()),
-            Err(error) => Err(CoreError::from(BlockError::from(error)).into()),
-        }
+        let found = py
+            .detach(|| self.runtime.block_on(self.store.list(prefix)))
+            .map_err(|error| CoreError::from(BlockError::from(error)))?;
+        Ok(found.into_iter().map(|info| (info.key, info.bytes)).collect())
     }
 
     /// False: there is one with this key, which stays.

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use caudal_blocks::pack::format::{Trailer, data_bytes, pack_key, read_block, sealed_id, stride};
 use caudal_blocks::seal::{OBJECT_CHUNK, SEALED_HEADER, pack_key_id};
+use caudal_blocks::store::Retrying;
 use caudal_blocks::{
     BlockError, BlockKey, Blocks, BlocksConfig, Footer, KeyError, KeyRing, Keyed, PAYLOAD, Pack, PackBuilder,
     Store, put_pack, read_footer, verify_pack,
 };
 use proptest::prelude::*;
 
-use crate::support::{Random, joined, memory_store, runtime};
+use crate::faulty::{Fault, Faulty};
+use crate::support::{Random, eager, joined, memory_store, runtime};
 
 const ID: u64 = sealed_id((5 << 40) | 0x0102_0304);
 const FS: [u8; 16] = *b"a file system id";
@@ -225,6 +227,26 @@ fn chunks_of_an_object_cannot_be_left_out_or_exchanged() {
     let (first, second) = exchanged[header..header + 2 * whole].split_at_mut(whole);
     first.swap_with_slice(second);
     assert!(ring.open(&exchanged, "p").is_err());
+}
+
+/// The reply to a put is lost: the second attempt sends the same bytes, and finds them.
+#[test]
+fn a_repeated_put_sends_what_was_sealed_once() {
+    let ring = ring();
+    let faulty = Faulty::scripted(memory_store());
+    let store = Keyed::new(Retrying::new(faulty.clone(), eager()), ring.clone());
+    let pack = sealed(&ring, ID, &Random(2).bytes(600_000));
+    runtime().block_on(async {
+        faulty.next(&[Fault::ReplyLost]);
+        put_pack(&store, &pack).await.unwrap();
+        let stored = store.get_range(&pack_key(ID), 0..pack.bytes).await.unwrap();
+        assert!(stored == joined(&pack.chunks));
+        // The same data sealed again is another object.
+        let again = sealed(&ring, ID, &Random(2).bytes(600_000));
+        faulty.next(&[Fault::Lost]);
+        assert!(put_pack(&store, &again).await.is_err());
+        verify_pack(&store, ID).await.unwrap();
+    });
 }
 
 /// A store that holds plain and sealed packs, and one in which somebody put a plain pack under a sealed one's name.
