@@ -169,6 +169,7 @@ class Core:
     def __new__(
         cls,
         *,
+        keys: KeyRing | None = None,
         fs_id: bytes,
         epoch: int,
         journal: Sequence[str],
@@ -185,7 +186,6 @@ class Core:
         pack_bytes: int,
         io_threads: int,
         wait_slots: int = 100,
-        keys: KeyRing | None = None,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 

@@ -24,13 +24,13 @@ class Commands:
             "status": self.status,
             "flush": self.flush,
             "cache_drop": self.cache_drop,
+            "keys_reload": self.keys_reload,
             "checkpoint_position": self.checkpoint_position,
             "checkpointed": self.checkpointed,
             "packs_dead": self.packs_dead,
             "packs_compact": self.packs_compact,
             "packs_unnamed": self.packs_unnamed,
             "repair": self.repair,
-            "keys_reload": self.keys_reload,
         }.items():
             server.register(op, handler)
 
@@ -78,6 +78,10 @@ class Commands:
         l1, l2 = bool(fields.get("l1")), bool(fields.get("l2"))
         self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
 
+    def keys_reload(self, _fields: Mapping[str, Any]) -> dict[str, object]:
+        """The key file has changed: the next pack is sealed with its current key."""
+        return self._owner.encryption.reload()
+
     def checkpoint_position(self, _fields: Mapping[str, Any]) -> dict[str, int]:
         return {
             "durable_lsn": self._owner.core.durable_lsn,
@@ -106,7 +110,3 @@ class Commands:
     def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""
         return {"lsn": self._owner.namespace.repair(decode(bytes.fromhex(fields["rows"])))}
-
-    def keys_reload(self, _fields: Mapping[str, Any]) -> dict[str, object]:
-        """The key file has changed: the next pack is sealed with its current key."""
-        return self._owner.encryption.reload()

@@ -81,6 +81,7 @@ class Owner:
         self.core = Core(
             fs_id=self.fs_id,
             epoch=self.epoch,
+            keys=self.encryption.ring,
             journal=[str(path) for path in config.journal],
             store_url=config.store,
             store_options=core_options(config.store, env),
@@ -94,7 +95,6 @@ class Owner:
             readahead_bytes=config.readahead_bytes,
             pack_bytes=config.pack_bytes,
             io_threads=max(2, os.cpu_count() or 2),
-            keys=self.encryption.ring,
         )
         self._stack.callback(self.core.close)
         clock = SystemClock()

@@ -49,6 +49,7 @@ impl CoreError {
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self {
+            Self::NewerFormat(_) => libc::EIO,
             Self::Stale(_) => libc::ESTALE,
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
@@ -56,9 +57,7 @@ impl CoreError {
             Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
-            Self::Store(_) | Self::Journal(_) | Self::NewerFormat(_) | Self::Corrupt(_) | Self::Misuse(_) => {
-                libc::EIO
-            }
+            Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
         }
     }
 }

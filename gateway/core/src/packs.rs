@@ -1,9 +1,9 @@
 //! Packs and caches as a whole: what collection, fsck and the operator ask for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use caudal_blocks::{Footer, KeyRing, Keyed, Store};
+use caudal_blocks::seal::{KeyRing, Keyed};
+use caudal_blocks::{Footer, Store};
 
 use crate::engine::Engine;
 use crate::errors::Result;
@@ -54,17 +54,12 @@ impl Engine {
     }
 }
 
-/// Opens a store, with the keys of its packs if there are any.
-pub fn open(
-    url: &str,
-    options: &HashMap<String, String>,
-    keys: Option<Arc<KeyRing>>,
-) -> Result<Arc<dyn Store>> {
-    let store = caudal_blocks::open_store(url, options)?;
-    Ok(match keys {
+/// The store with the keys of its packs, if there are any.
+pub fn keyed(store: Arc<dyn Store>, keys: Option<Arc<KeyRing>>) -> Arc<dyn Store> {
+    match keys {
         Some(keys) => Arc::new(Keyed::new(store, keys)),
         None => store,
-    })
+    }
 }
 
 /// (id, bytes, seconds since 1970 of the last change) of all packs.

@@ -8,10 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caudal_blocks::seal::{PackSealer, open_block};
-use caudal_blocks::{
-    BlockKey, Blocks, BlocksConfig, KeyRing, PAYLOAD, PackBuilder, Store, open_store, put_pack,
-};
+use caudal_blocks::seal::{KeyRing, PackSealer, open_block};
+use caudal_blocks::{BlockKey, Blocks, BlocksConfig, PAYLOAD, PackBuilder, Store, open_store, put_pack};
 use tokio::runtime::Runtime;
 
 const PACKS: u64 = 32;

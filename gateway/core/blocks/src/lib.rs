@@ -28,6 +28,5 @@ pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};
 pub use readahead::Readahead;
-pub use seal::{KeyError, KeyRing};
 pub use store::open::open_store;
-pub use store::{Keyed, ObjectInfo, Store, StoreStats};
+pub use store::{ObjectInfo, Store, StoreStats};

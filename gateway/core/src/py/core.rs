@@ -52,12 +52,12 @@ impl Drop for Core {
 #[pymethods]
 impl Core {
     #[new]
-    #[pyo3(signature = (*, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
-        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100,
-        keys = None))]
+    #[pyo3(signature = (*, keys = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
+        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
+        keys: Option<&KeyRing>,
         fs_id: &[u8],
         epoch: u64,
         journal: Vec<PathBuf>,
@@ -74,7 +74,6 @@ impl Core {
         pack_bytes: u64,
         io_threads: usize,
         wait_slots: usize,
-        keys: Option<&KeyRing>,
     ) -> PyResult<Self> {
         let config = Config {
             fs_id: fs_id_from(fs_id)?,
@@ -94,8 +93,8 @@ impl Core {
         };
         let keys = keys.map(|keys| keys.0.clone());
         let engine = py.detach(|| -> Result<_> {
-            let store = packs::open(store_url, &store_options, keys)?;
-            Engine::open(config, store, Arc::new(SystemClock))
+            let store = caudal_blocks::open_store(store_url, &store_options)?;
+            Engine::open(config, packs::keyed(store, keys), Arc::new(SystemClock))
         })?;
         Ok(Self {
             engine,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use caudal_blocks::{KeyError, KeyRing as Ring, seal};
+use caudal_blocks::seal::{self, KeyError, KeyRing as Ring};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

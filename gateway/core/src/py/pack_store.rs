@@ -39,7 +39,7 @@ impl PackStore {
                 .build()
                 .map_err(CoreError::from)?;
             Ok(Self {
-                store: packs::open(store_url, &store_options, keys)?,
+                store: packs::keyed(caudal_blocks::open_store(store_url, &store_options)?, keys),
                 runtime,
             })
         })?)

@@ -4,9 +4,11 @@
 //! object, has a random data key of its own, which lies in it wrapped by a master key.
 
 mod block;
+mod keyed;
 mod keys;
 mod object;
 
 pub use block::{PackSealer, SEALED_HEADER, SealedBlock, open_block, open_footer, pack_key_id};
+pub use keyed::Keyed;
 pub use keys::{KeyError, KeyRing, MASTER_KEY};
 pub use object::{OBJECT_CHUNK, object_key_id};

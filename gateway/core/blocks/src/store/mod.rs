@@ -2,7 +2,6 @@
 
 mod azure;
 mod file;
-mod keyed;
 mod object;
 pub mod open;
 mod retry;
@@ -15,7 +14,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use file::FileStore;
-pub use keyed::Keyed;
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
 pub use stats::{Measured, StoreStats};

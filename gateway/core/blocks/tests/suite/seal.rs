@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use caudal_blocks::pack::format::{Trailer, data_bytes, pack_key, read_block, sealed_id, stride};
-use caudal_blocks::seal::{OBJECT_CHUNK, SEALED_HEADER, pack_key_id};
+use caudal_blocks::seal::{KeyError, KeyRing, Keyed, OBJECT_CHUNK, SEALED_HEADER, pack_key_id};
 use caudal_blocks::store::Retrying;
 use caudal_blocks::{
-    BlockError, BlockKey, Blocks, BlocksConfig, Footer, KeyError, KeyRing, Keyed, PAYLOAD, Pack, PackBuilder,
-    Store, put_pack, read_footer, verify_pack,
+    BlockError, BlockKey, Blocks, BlocksConfig, Footer, PAYLOAD, Pack, PackBuilder, Store, put_pack,
+    read_footer, verify_pack,
 };
 use proptest::prelude::*;
 

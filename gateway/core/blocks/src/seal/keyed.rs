@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::{ObjectInfo, Store, StoreResult, StoreStats};
-use crate::seal::KeyRing;
+use super::KeyRing;
+use crate::store::{ObjectInfo, Store, StoreResult, StoreStats};
 
 pub struct Keyed<S> {
     inner: S,
