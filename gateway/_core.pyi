@@ -432,6 +432,32 @@ class KeyRing:
     def open(self, data: bytes, purpose: str) -> bytes:
         """What was sealed. Raises SealError for anything else, or where the key is lacking."""
 
+    def sealer(self, purpose: str) -> ObjectSealer:
+        """As `seal`, for an object that does not fit into memory."""
+
+    def opener(self, purpose: str) -> ObjectOpener:
+        """As `open`, for an object that does not fit into memory."""
+
+@final
+class ObjectSealer:
+    """Seals an object piece by piece: the answers, joined, are the sealed object. For one thread."""
+
+    def update(self, data: bytes) -> bytes:
+        """Takes the next bytes, gives those of the sealed object that are certain."""
+
+    def finish(self) -> bytes:
+        """The last bytes; nothing may come after it."""
+
+@final
+class ObjectOpener:
+    """Opens a sealed object piece by piece. Whatever it gives is authentic; that nothing is missing, `finish` says alone."""
+
+    def update(self, data: bytes) -> bytes:
+        """Takes the next bytes, gives the plaintext that is certain. Raises SealError."""
+
+    def finish(self) -> bytes:
+        """The last plaintext. Raises SealError where the object was cut off: what came before is of no use then."""
+
 @final
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""

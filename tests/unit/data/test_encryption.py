@@ -189,6 +189,17 @@ def test_objects_are_sealed_for_one_purpose_and_file_system() -> None:
     assert _core.sealed_with(sealed[: keys.NAMED_BYTES]) == "k"
     assert ring.open(sealed, "backup/1") == data
     assert ring.open(ring.seal(b"", "empty"), "empty") == b""
+    sealer, opener = ring.sealer("backup/1"), ring.opener("backup/1")
+    pieces = [sealer.update(data[at : at + 700_000]) for at in range(0, len(data), 700_000)]
+    pieces.append(sealer.finish())
+    assert b"".join([*map(opener.update, pieces), opener.finish()]) == data
+    cut = ring.opener("backup/1")
+    cut.update(b"".join(pieces)[:-1])
+    with pytest.raises(_core.SealError):
+        cut.finish()
+    for done in (sealer.finish, opener.finish):
+        with pytest.raises(_core.CoreError, match="finished"):
+            done()
     for other, purpose in (
         (ring, "backup/2"),
         (_core.KeyRing(bytes(16), [("k", bytes(32))]), "backup/1"),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use caudal_blocks::seal::{self, KeyError, KeyRing as Ring};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::convert::fs_id_from;
 use super::exceptions::SealError;
+use crate::errors::CoreError;
 
 #[pyclass(module = "gateway._core", frozen)]
 pub struct KeyRing(pub Arc<Ring>);
@@ -72,8 +74,53 @@ impl KeyRing {
         Ok(PyBytes::new(py, &plain))
     }
 
+    fn sealer(&self, purpose: &str) -> PyResult<ObjectSealer> {
+        let sealer = self.0.sealer(purpose).map_err(failed)?;
+        Ok(ObjectSealer(Mutex::new(Some(sealer))))
+    }
+
+    fn opener(&self, purpose: &str) -> ObjectOpener {
+        ObjectOpener(Mutex::new(Some(self.0.opener(purpose))))
+    }
+
     fn __repr__(&self) -> String {
         format!("<KeyRing {}>", self.0.ids().join(" "))
+    }
+}
+
+#[pyclass(module = "gateway._core", frozen)]
+pub struct ObjectSealer(Mutex<Option<seal::ObjectSealer>>);
+
+#[pyclass(module = "gateway._core", frozen)]
+pub struct ObjectOpener(Mutex<Option<seal::ObjectOpener>>);
+
+fn finished() -> PyErr {
+    CoreError::Misuse("it was finished").into()
+}
+
+#[pymethods]
+impl ObjectSealer {
+    fn update<'py>(&self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let sealed = py.detach(|| self.0.lock().as_mut().map(|sealer| sealer.update(data)));
+        Ok(PyBytes::new(py, &sealed.ok_or_else(finished)?))
+    }
+
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let sealer = self.0.lock().take().ok_or_else(finished)?;
+        Ok(PyBytes::new(py, &py.detach(|| sealer.finish())))
+    }
+}
+
+#[pymethods]
+impl ObjectOpener {
+    fn update<'py>(&self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let plain = py.detach(|| self.0.lock().as_mut().map(|opener| opener.update(data)));
+        Ok(PyBytes::new(py, &plain.ok_or_else(finished)?.map_err(failed)?))
+    }
+
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let opener = self.0.lock().take().ok_or_else(finished)?;
+        Ok(PyBytes::new(py, &py.detach(|| opener.finish()).map_err(failed)?))
     }
 }
 

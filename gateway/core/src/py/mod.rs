@@ -59,6 +59,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batch::FlushBatch>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<key_ring::KeyRing>()?;
+    module.add_class::<key_ring::ObjectSealer>()?;
+    module.add_class::<key_ring::ObjectOpener>()?;
     module.add_function(wrap_pyfunction!(key_ring::sealed_with, module)?)?;
     module.add_class::<journal_tail::JournalTail>()?;
     module.add_function(wrap_pyfunction!(pass_failpoint, module)?)?;

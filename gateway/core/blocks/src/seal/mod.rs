@@ -11,4 +11,4 @@ mod object;
 pub use block::{PackSealer, SEALED_HEADER, SealedBlock, open_block, open_footer, pack_key_id};
 pub use keyed::Keyed;
 pub use keys::{KeyError, KeyRing, MASTER_KEY};
-pub use object::{OBJECT_CHUNK, object_key_id};
+pub use object::{OBJECT_CHUNK, ObjectOpener, ObjectSealer, object_key_id};

@@ -216,12 +216,24 @@ proptest! {
     }
 
     #[test]
-    fn objects_come_back_for_their_purpose_alone(seed: u64, chunks in 0..3usize, more in 0..40usize, at in any::<prop::sample::Index>()) {
+    fn objects_come_back_for_their_purpose_alone(seed: u64, chunks in 0..3usize, more in 0..40usize, step in 1000..3_000_000usize, at in any::<prop::sample::Index>()) {
         let ring = ring();
         // Around the borders of chunks, too.
         let data = Random(seed).bytes((chunks * OBJECT_CHUNK + more).saturating_sub(20));
         let sealed = ring.seal(&data, "backup/7").unwrap();
         prop_assert!(ring.open(&sealed, "backup/7").unwrap() == data);
+        // In pieces it is the same form.
+        let mut sealer = ring.sealer("backup/7").unwrap();
+        let mut pieces: Vec<u8> = data.chunks(step).flat_map(|piece| sealer.update(piece)).collect();
+        pieces.extend(sealer.finish());
+        prop_assert_eq!(pieces.len(), sealed.len());
+        let mut opener = ring.opener("backup/7");
+        let mut back: Vec<u8> = pieces
+            .chunks(step + 1)
+            .flat_map(|piece| opener.update(piece).unwrap())
+            .collect();
+        back.extend(opener.finish().unwrap());
+        prop_assert!(back == data);
         prop_assert!(ring.open(&sealed, "backup/8").is_err());
         let at = at.index(sealed.len());
         let mut flipped = sealed.clone();
@@ -238,6 +250,13 @@ fn chunks_of_an_object_cannot_be_left_out_or_exchanged() {
     let sealed = ring.seal(&data, "p").unwrap();
     let whole = OBJECT_CHUNK + 16;
     let header = sealed.len() - (2 * whole + 21);
+    // What follows an error is one too.
+    let mut opener = ring.opener("p");
+    let mut bad = sealed[..header + whole + 1].to_vec();
+    bad[header] ^= 1;
+    assert!(opener.update(&bad).is_err());
+    assert!(opener.update(&sealed[header..]).is_err());
+    assert!(opener.finish().is_err());
     // The last one left out, which leaves an object that ends with a whole chunk.
     assert!(ring.open(&sealed[..header + 2 * whole], "p").is_err());
     let mut exchanged = sealed.clone();
