@@ -178,9 +178,12 @@ class Core:
         readahead_bytes: int,
         pack_bytes: int,
         io_threads: int,
+        store_wait_s: float = 30.0,
         wait_slots: int = 100,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
+
+        `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
 
         `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
         Raises ValueError for parameters out of range, StoreError when the store cannot be opened.

@@ -55,6 +55,7 @@ class Config:
     checkpoint_interval_s: float
     gc_interval_s: float
     gc_grace_s: float
+    store_wait_s: float
     lease_s: int
     grace_s: int
     start_timeout_s: float
@@ -138,6 +139,11 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "gc_grace_s": Key(
         values.seconds(0, 86400 * 30), _fixed(600.0), "How long a pack without live data is kept."
+    ),
+    "store_wait_s": Key(
+        values.seconds(0.1, 300),
+        _fixed(30.0),
+        "How long a read waits for a store that does not answer before its client is told to come again.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."

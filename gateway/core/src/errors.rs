@@ -26,11 +26,17 @@ pub enum CoreError {
     Busy(&'static str),
     #[error("object store: {0}")]
     Store(String),
+    /// The store does not answer, or not to us; nothing is lost, and the same may succeed later.
+    #[error("object store: {0}")]
+    StoreAway(String),
     #[error("journal: {0}")]
     Journal(String),
     #[error("{0}")]
     Corrupt(String),
-    /// The caller's mistake: before start, after close, twice.
+    /// The server stops; the next one answers.
+    #[error("the core is closed")]
+    Closed,
+    /// The caller's mistake: before start, twice.
     #[error("{0}")]
     Misuse(&'static str),
     #[error("{0}")]
@@ -50,7 +56,7 @@ impl CoreError {
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
             Self::NoSpace => libc::ENOSPC,
-            Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
+            Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
@@ -72,6 +78,7 @@ impl From<BlockError> for CoreError {
     fn from(error: BlockError) -> Self {
         match error {
             BlockError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            _ if error.is_away() => Self::StoreAway(error.to_string()),
             _ => Self::Store(error.to_string()),
         }
     }

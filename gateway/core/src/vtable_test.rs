@@ -39,6 +39,7 @@ pub fn engine(directory: &Path) -> Arc<Engine> {
         max_inodes: 1000,
         pack_bytes: 1 << 20,
         io_threads: 2,
+        store_wait: caudal_blocks::PATIENCE,
     };
     let store = caudal_blocks::open_store(&format!("file://{}", store.display()), &HashMap::new()).unwrap();
     let engine = Engine::open(config, store, Arc::new(SystemClock)).unwrap();

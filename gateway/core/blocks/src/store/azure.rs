@@ -7,6 +7,7 @@ use std::time::Duration;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::{ClientOptions, RetryConfig};
 
+use super::answer::Connector;
 use super::object::ObjectBackend;
 use crate::error::{BlockError, Result};
 
@@ -33,6 +34,7 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
         .with_timeout(REQUEST_LIMIT);
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(client)
+        .with_http_connector(Connector)
         .with_container_name(container)
         .with_retry(retry);
     for (key, value) in options {

@@ -11,6 +11,7 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 
+use super::answer::store_error;
 use super::{ObjectInfo, Store, StoreResult};
 use crate::error::StoreError;
 
@@ -52,26 +53,6 @@ impl ObjectBackend {
             modified_s,
         })
     }
-}
-
-fn store_error(key: &str, error: object_store::Error) -> StoreError {
-    use object_store::Error;
-    let (key, message) = (key.to_owned(), error.to_string());
-    match error {
-        Error::NotFound { .. } => StoreError::NotFound(key),
-        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists(key),
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { key, message },
-        Error::Generic { .. } if is_range(&message) => StoreError::Range(key),
-        Error::Generic { .. } | Error::JoinError { .. } => StoreError::Temporary { key, message },
-        _ => StoreError::Permanent { key, message },
-    }
-}
-
-/// The crate has no variant for a range that begins after the end.
-fn is_range(message: &str) -> bool {
-    message.contains("416 Range Not Satisfiable")
-        || message.contains("starting at or after")
-        || message.contains("Wanted range starting at")
 }
 
 /// Cuts a stream of chunks into pieces with one copy.
@@ -117,7 +98,7 @@ impl Store for ObjectBackend {
                 ..Default::default()
             };
             let result = self.inner.put_opts(&self.path(key), payload, options).await;
-            result.map(drop).map_err(|error| store_error(key, error))
+            result.map(drop).map_err(|error| store_error(key, &error))
         })
     }
 
@@ -133,7 +114,7 @@ impl Store for ObjectBackend {
                 ..Default::default()
             };
             let found = self.inner.get_opts(&self.path(key), options).await;
-            let found = found.map_err(|error| store_error(key, error))?;
+            let found = found.map_err(|error| store_error(key, &error))?;
             let bytes = found.range.end - found.range.start;
             let mut cutter = Cutter {
                 piece,
@@ -143,7 +124,7 @@ impl Store for ObjectBackend {
             };
             let mut stream = found.into_stream();
             while let Some(chunk) = stream.next().await {
-                cutter.take(&chunk.map_err(|error| store_error(key, error))?);
+                cutter.take(&chunk.map_err(|error| store_error(key, &error))?);
             }
             if cutter.left > 0 {
                 let message = format!("the answer lacks {} of {bytes} bytes", cutter.left);
@@ -162,7 +143,7 @@ impl Store for ObjectBackend {
                 .inner
                 .head(&self.path(key))
                 .await
-                .map_err(|error| store_error(key, error))?;
+                .map_err(|error| store_error(key, &error))?;
             self.info(&meta)
                 .ok_or_else(|| StoreError::NotFound(key.to_owned()))
         })
@@ -172,7 +153,7 @@ impl Store for ObjectBackend {
         Box::pin(async move {
             match self.inner.delete(&self.path(key)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(store_error(key, error)),
+                Err(error) => Err(store_error(key, &error)),
             }
         })
     }
@@ -184,7 +165,7 @@ impl Store for ObjectBackend {
                 .list(Some(&self.path(prefix)))
                 .try_collect()
                 .await
-                .map_err(|error| store_error(prefix, error))?;
+                .map_err(|error| store_error(prefix, &error))?;
             Ok(found.iter().filter_map(|meta| self.info(meta)).collect())
         })
     }
