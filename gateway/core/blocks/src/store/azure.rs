@@ -15,8 +15,12 @@ use crate::error::{BlockError, Result};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(50);
 
+/// The longest silence of an answer to a request that sends little.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Opens `container[/prefix]`. The options are the keys of `object_store`, such as `azure_storage_account_name`.
-pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBackend> {
+/// `patience`: how long operations are tried again; no answer is waited for in silence for longer.
+pub fn open(place: &str, options: &HashMap<String, String>, patience: Duration) -> Result<ObjectBackend> {
     let (container, prefix) = place.split_once('/').unwrap_or((place, ""));
     if container.is_empty() {
         return Err(BlockError::Config(
@@ -47,5 +51,5 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
     let azure = builder
         .build()
         .map_err(|error| BlockError::Config(error.to_string()))?;
-    Ok(ObjectBackend::new(Arc::new(azure), prefix))
+    Ok(ObjectBackend::new(Arc::new(azure), prefix).with_silence(patience.min(SILENCE_LIMIT)))
 }

@@ -40,7 +40,7 @@ pub fn open_store_with(
             Ok(Arc::new(Retrying::new(Measured::new(store), policy)))
         }
         Some(("az", place)) => {
-            let store = azure::open(place, options)?;
+            let store = azure::open(place, options, patience)?;
             Ok(Arc::new(Retrying::new(Measured::new(store), policy(patience))))
         }
         _ => Err(BlockError::Config(format!(
