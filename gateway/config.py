@@ -143,7 +143,8 @@ KEYS: Final[dict[str, Key]] = {
     "store_wait_s": Key(
         values.seconds(0.1, 300),
         _fixed(30.0),
-        "How long a read waits for a store that does not answer before its client is told to come again.",
+        "How long reads wait for a store that does not answer (and writes for room in the journal, 10 s at most)"
+        " before clients are told to come again.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."

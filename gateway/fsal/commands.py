@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
+from gateway._core import CoreError
 from gateway.control import ControlServer
 from gateway.errors import ControlError
 from gateway.metadata.rows import decode
@@ -74,7 +75,12 @@ class Commands:
     def cache_drop(self, fields: Mapping[str, Any]) -> None:
         """Empties L1, L2, or both where neither is named."""
         l1, l2 = bool(fields.get("l1")), bool(fields.get("l2"))
-        self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
+        try:
+            self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
+        except CoreError as error:
+            raise ControlError(
+                "cache_not_dropped", str(error), "make room on the disk of l2_dir, or see what is wrong with it"
+            ) from error
 
     def checkpoint_position(self, _fields: Mapping[str, Any]) -> dict[str, int]:
         return {

@@ -29,6 +29,9 @@ pub enum CoreError {
     /// The store does not answer, or not to us; nothing is lost, and the same may succeed later.
     #[error("object store: {0}")]
     StoreAway(String),
+    /// The disk cache did not do it; reads go on without it.
+    #[error("{0}")]
+    Cache(String),
     #[error("journal: {0}")]
     Journal(String),
     #[error("{0}")]
@@ -59,7 +62,9 @@ impl CoreError {
             Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
-            Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
+            Self::Store(_) | Self::Cache(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => {
+                libc::EIO
+            }
         }
     }
 }
@@ -78,6 +83,7 @@ impl From<BlockError> for CoreError {
     fn from(error: BlockError) -> Self {
         match error {
             BlockError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            BlockError::Cache(_) => Self::Cache(error.to_string()),
             _ if error.is_away() => Self::StoreAway(error.to_string()),
             _ => Self::Store(error.to_string()),
         }

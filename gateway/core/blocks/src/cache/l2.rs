@@ -19,7 +19,7 @@ use super::pending::Pending;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
 
-/// Reads that fail one after the other before the device is left alone, and for how long.
+/// Reads, or written batches, that fail one after the other before the device is left alone, and for how long.
 const FAILURES: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(30);
 /// What waits to be written is given up when closing or emptying takes longer.
@@ -35,8 +35,12 @@ struct Shared {
     pending: Pending,
     /// Held while a batch is written: emptying goes between batches.
     writing: tokio::sync::Mutex<()>,
-    health: Health,
+    /// Of its reads and of its writes: a full device is still read.
+    reads: Health,
+    writes: Health,
     capacity_bytes: u64,
+    /// Written since the directory was opened or emptied.
+    stored_bytes: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -77,11 +81,11 @@ impl Shared {
         if let Some(payload) = self.pending.get(key) {
             return Some(payload);
         }
-        if self.health.is_paused() {
+        if self.reads.is_paused() {
             return None;
         }
         let loaded = self.disk.storage().load(&key).await;
-        self.health.judge(loaded.is_ok());
+        self.reads.judge(loaded.is_ok());
         match loaded {
             Ok(Load::Entry { value, .. }) if value.key == key => Some(value.payload),
             Ok(Load::Piece { piece, .. }) if piece.value().key == key => Some(piece.value().payload.clone()),
@@ -95,6 +99,7 @@ impl Shared {
         while let Some(batch) = self.pending.take(BATCH_BYTES).await {
             let writing = self.writing.lock().await;
             let keys: Vec<BlockKey> = batch.iter().map(|(key, _)| *key).collect();
+            let bytes: usize = batch.iter().map(|(_, payload)| payload.len()).sum();
             for (key, payload) in batch {
                 // Emptied since it was taken: not wanted any more.
                 if self.pending.contains(key) {
@@ -102,8 +107,24 @@ impl Shared {
                 }
             }
             self.disk.storage().wait().await;
+            self.judge_batch(&keys, bytes as u64);
             self.pending.done(keys.into_iter());
             drop(writing);
+        }
+    }
+}
+
+impl Shared {
+    /// The disk's own engine tells nobody that a write failed; what it could not write is not in its index.
+    fn judge_batch(&self, keys: &[BlockKey], bytes: u64) {
+        let wanted = || keys.iter().filter(|key| self.pending.contains(**key));
+        if wanted().next().is_none() {
+            return;
+        }
+        let stored = wanted().any(|key| self.disk.storage().may_contains(key));
+        self.writes.judge(stored);
+        if stored {
+            self.stored_bytes.fetch_add(bytes, Relaxed);
         }
     }
 }
@@ -122,8 +143,10 @@ impl L2 {
             disk: disk::open(rt, dir, capacity_bytes, fs_id).await?,
             pending: Pending::new(queue_bytes),
             writing: tokio::sync::Mutex::default(),
-            health: Health::default(),
+            reads: Health::default(),
+            writes: Health::default(),
             capacity_bytes,
+            stored_bytes: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         });
@@ -153,7 +176,7 @@ impl L2 {
 
     /// Offers a block. It is written in the background, or not where too much waits already.
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
-        if !self.shared.health.is_paused() {
+        if !self.shared.writes.is_paused() {
             self.shared.pending.push(key, payload);
         }
     }
@@ -161,6 +184,7 @@ impl L2 {
     pub async fn clear(&self) -> Result<()> {
         let shared = &self.shared;
         shared.pending.clear();
+        shared.stored_bytes.store(0, Relaxed);
         let emptied = tokio::time::timeout(PATIENCE, async {
             let _writing = shared.writing.lock().await;
             shared.disk.storage().destroy().await.map_err(cache_error)
@@ -191,17 +215,18 @@ impl L2 {
 
     pub fn stats(&self) -> TierStats {
         let shared = &self.shared;
-        let written = shared.disk.statistics().disk_write_bytes() as u64;
+        let off = match (shared.reads.is_paused(), shared.writes.is_paused()) {
+            (true, _) => Some("the device failed and is tried again soon"),
+            (_, true) => Some("the device takes no blocks (full?) and is tried again soon"),
+            _ => None,
+        };
         TierStats {
             hits: shared.hits.load(Relaxed),
             misses: shared.misses.load(Relaxed),
-            bytes: written.min(shared.capacity_bytes),
+            bytes: shared.stored_bytes.load(Relaxed).min(shared.capacity_bytes),
             capacity_bytes: shared.capacity_bytes,
-            errors: shared.health.errors.load(Relaxed),
-            off: shared
-                .health
-                .is_paused()
-                .then(|| "the device failed and is tried again soon".to_owned()),
+            errors: shared.reads.errors.load(Relaxed) + shared.writes.errors.load(Relaxed),
+            off: off.map(str::to_owned),
         }
     }
 }
