@@ -205,7 +205,8 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Beside TOMLDecodeError, which is one: numbers of thousands of digits, and values nested as deep.
         raise ConfigError(
             f"{file} is not valid TOML: {error}", 'texts need quotes: store = "az://box"'
         ) from error
@@ -247,6 +248,9 @@ def _parse(key: str, value: object, place: str) -> object:
         return KEYS[key].parse(value)
     except values.WrongValueError as wrong:
         raise ConfigError(f"{key}: {wrong.problem} (in {place})", wrong.remedy) from None
+    except (ValueError, OverflowError):
+        # Numbers with hundreds of digits, which Python neither turns into a float nor prints.
+        raise ConfigError(f"{key}: the number is out of range (in {place})", "give a smaller one") from None
 
 
 def _complete(parsed: dict[str, Any]) -> Config:

@@ -79,7 +79,9 @@ class Commands:
             self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
         except CoreError as error:
             raise ControlError(
-                "cache_not_dropped", str(error), "make room on the disk of l2_dir, or see what is wrong with it"
+                "cache_not_dropped",
+                str(error),
+                "make room on the disk of l2_dir, or see what is wrong with it",
             ) from error
 
     def checkpoint_position(self, _fields: Mapping[str, Any]) -> dict[str, int]:

@@ -119,7 +119,7 @@ def place(server: Caudal, proxy: FaultProxy) -> Iterator[Place]:
 
 
 def clients_go_on(place: Place, cold: bytes) -> None:
-    """While the store does nothing for us: what is in the cache is read, changes are taken, the rest is told to come again."""
+    """While the store does nothing for us: what is cached is read, changes are taken, the rest is told to come again."""
     assert place.read(b"warm") == place.written[b"warm"]
     place.write(b"meanwhile")
     assert place.read(b"meanwhile") == place.written[b"meanwhile"]
@@ -166,7 +166,8 @@ def test_an_outage_costs_no_data_and_ends_by_itself(place: Place, outage: str) -
             wait_until(lambda: place.control.call("status")["flush"]["error"], "the flush says why it waits")
         if outage == "403":
             told = place.server.cli("status")
-            assert "refused" in told and "403 AuthenticationFailed" in told
+            assert "refused" in told
+            assert "403 AuthenticationFailed" in told
     place.all_is_well()
 
 
@@ -235,7 +236,7 @@ def test_damaged_answers_are_never_served(place: Place, fault: faults.Fault, sta
                      if "block.unreadable" in line],
             "the log tells of it",
         )  # fmt: skip
-        assert "pack" in told[-1] and "block" in told[-1]
+        assert "pack" in told[-1]
     place.all_is_well()
 
 

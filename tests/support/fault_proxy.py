@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
     def _serve(self) -> None:
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() == "content-range" and isinstance(fault, ShortBody):
-                value = _shortened(value, length)  # noqa: PLW2901
+                value = _shortened(value, length)
             if name.lower() not in {
                 "transfer-encoding",
                 "connection",
@@ -270,6 +270,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _shortened(content_range: str, length: int) -> str:
-    """bytes FIRST-LAST/SIZE of an object that ends where the body does."""
+    """Bytes FIRST-LAST/SIZE of an object that ends where the body does."""
     first = int(content_range.removeprefix("bytes ").partition("-")[0])
     return f"bytes {first}-{first + length - 1}/{first + length}"

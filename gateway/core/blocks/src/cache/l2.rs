@@ -76,11 +76,8 @@ impl Shared {
             match self.write_batch(batch).await {
                 // Emptied since they were taken: there was nothing to write.
                 None => {}
-                Some(written) => {
-                    if self.writes.judge(written) {
-                        self.worn.store(true, Relaxed);
-                    }
-                }
+                Some(written) if self.writes.judge(written) => self.worn.store(true, Relaxed),
+                Some(_) => {}
             }
             self.pending.done(keys.into_iter());
             drop(writing);
