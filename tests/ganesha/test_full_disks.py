@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.control import ControlClient
+from tests.ganesha import nfs4_ops as ops
 from tests.ganesha.nfs3_client import FILE_SYNC, JUKEBOX, OK, Client, NfsError
+from tests.ganesha.nfs4_session import Session, status_of
 from tests.support.azurite import Azurite
 from tests.support.caudal import EXPORT, Caudal
 from tests.support.fault_proxy import FaultProxy
@@ -119,6 +121,9 @@ def test_the_journals_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, 
             assert files.write_until_refused(60) == JUKEBOX
             assert len(files.done) >= 8
             assert files.read(b"f0") == files.done[b"f0"]
+            with Session(server.nfs_port, b"full", 2) as fourth:
+                write = [ops.putfh(fourth.root), ops.lookup(b"f0"), ops.write(0, b"x" * MIB)]
+                assert status_of(fourth.run, *write) == ops.DELAY
             assert [m["state"] for m in files.status()["journal"]["mirrors"]] == ["healthy"]
         wait_until(lambda: files.write() == OK, "writes are taken again", timeout_s=40, interval_s=0.1)
         small.fill()
@@ -152,9 +157,12 @@ def test_the_metadata_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, 
     assert files.write_until_refused(60) == JUKEBOX
     assert len(files.done) >= 8
     assert files.read(b"f0") == files.done[b"f0"]
+    assert "disk is full" in files.status()["checkpoint"]["error"]
+    assert files.status()["disks"]["state"]["free_bytes"] == 0
     before = files.status()["checkpoint_lsn"]
     small.relieve()
     wait_until(lambda: files.status()["checkpoint_lsn"] > before, "the checkpoint goes on", timeout_s=30)
+    wait_until(lambda: files.status()["checkpoint"]["error"] is None, "the status tells so")
     files.go_on()
 
 
