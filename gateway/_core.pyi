@@ -361,7 +361,11 @@ class Core:
         """Sets the capacity of the block cache in memory."""
 
     def stats(self) -> dict[str, object]:
-        """Nested plain figures: cache.l1|l2, objects, journal, dirty, io, inodes."""
+        """Nested plain figures: cache.l1|l2, store, objects, journal, dirty, io, inodes.
+
+        store: `state` (the worse of `reads` and `writes`) is ok, throttled, unreachable, failing or refused, for `since_s`;
+        `last_error` is kept when it is over.
+        """
 
     def io_capsule(self) -> object:
         """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""

@@ -73,6 +73,7 @@ impl From<JournalError> for CoreError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            JournalError::Closed => Self::Closed,
             JournalError::TooLarge { .. } => Self::Invalid(error.to_string()),
             _ => Self::Journal(error.to_string()),
         }
