@@ -29,7 +29,7 @@ SMALL = (
     "--dirty-memory-bytes",
     "16M",
     "--store-wait-s",
-    "1",
+    "0.5",
 )
 Make = Callable[..., Caudal]
 Disk = Callable[[str, int], SmallDisk]
@@ -127,8 +127,11 @@ def test_the_journals_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, 
             assert [m["state"] for m in files.status()["journal"]["mirrors"]] == ["healthy"]
         wait_until(lambda: files.write() == OK, "writes are taken again", timeout_s=40, interval_s=0.1)
         small.fill()
+        # Segments that were trimmed are used again; where they do not suffice, writes wait.
         for _ in range(30):
-            assert files.write() in {OK, JUKEBOX}
+            if status := files.write():
+                assert status == JUKEBOX
+                break
         small.relieve()
         files.go_on()
 

@@ -40,7 +40,7 @@ pub struct BlocksStats {
     pub l2: TierStats,
     /// Blocks that came damaged from the store, counted each time.
     pub bad_blocks: u64,
-    /// Those that were damaged when they were fetched again: a reader got an error.
+    /// Those that were damaged when they were fetched again, or gone: a reader got an error.
     pub unreadable_blocks: u64,
     /// What was wrong with the newest damaged one.
     pub last_bad: Option<String>,

@@ -51,7 +51,8 @@ impl Fetcher {
         self.bad_blocks.load(Relaxed)
     }
 
-    /// Blocks that were still bad when they were fetched again, counted each time: a reader got an error.
+    /// Blocks that were still bad when they were fetched again, or that the store does not have, counted each time: a reader
+    /// got an error.
     pub fn unreadable_blocks(&self) -> u64 {
         self.unreadable_blocks.load(Relaxed)
     }
@@ -111,7 +112,12 @@ impl Fetcher {
     async fn fetch_run(&self, pack: u64, first: u32, count: usize) -> Vec<Result<Bytes>> {
         let pieces = match self.get(pack, first, count).await {
             Ok(pieces) => pieces,
-            Err(error) => return vec![Err(error); count],
+            Err(error) => {
+                if !error.is_away() {
+                    self.note_unreadable(&error, count as u64);
+                }
+                return vec![Err(error); count];
+            }
         };
         let mut outcomes = Vec::with_capacity(count);
         for (index, block) in (first..=u32::MAX).take(count).enumerate() {
@@ -127,10 +133,15 @@ impl Fetcher {
     async fn fetch_again(&self, pack: u64, block: u32) -> Result<Bytes> {
         let pieces = self.get(pack, block, 1).await?;
         let checked = self.check(pack, block, pieces.first());
-        if checked.is_err() {
-            self.unreadable_blocks.fetch_add(1, Relaxed);
+        if let Err(error) = &checked {
+            self.note_unreadable(error, 1);
         }
         checked
+    }
+
+    fn note_unreadable(&self, error: &BlockError, blocks: u64) {
+        self.unreadable_blocks.fetch_add(blocks, Relaxed);
+        *self.last_bad.lock() = Some(error.to_string());
     }
 
     /// The payload of a piece, if it is the block that it should be.
