@@ -148,6 +148,8 @@ def _asks_the_store(handler: Handler) -> Handler:
         try:
             return handler(fields)
         except StoreError as error:
-            raise ControlError(STORE_AWAY, str(error), "`caudal status` tells of the store's state") from error
+            raise ControlError(
+                STORE_AWAY, str(error), "`caudal status` tells of the store's state"
+            ) from error
 
     return handle
