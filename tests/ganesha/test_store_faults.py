@@ -244,6 +244,7 @@ def unreadable(server: Caudal) -> list[str]:
 
 @pytest.mark.parametrize(("fault", "status"), [
     (faults.FlipBody(), NFS3_IO), (faults.ShortBody(), NFS3_IO), (faults.CutBody(), JUKEBOX),
+    (faults.StallBody(), JUKEBOX),
     (faults.Answer(404, "BlobNotFound"), NFS3_IO),
 ], ids=lambda f: type(f).__name__)  # fmt: skip
 def test_damaged_answers_are_never_served(place: Place, fault: faults.Fault, status: int) -> None:

@@ -49,6 +49,10 @@ class CutBody:
     """The connection ends in the middle of the body."""
 
 
+class StallBody:
+    """The middle of the body is where it ends to come, until the fault is lifted; the connection stays."""
+
+
 class ShortBody:
     """The body and the headers that tell its length agree, and half of it is missing."""
 
@@ -57,7 +61,7 @@ class FlipBody:
     """One bit in the middle of the body is not what it was."""
 
 
-Fault = Answer | Delay | Hang | DropReply | CutBody | ShortBody | FlipBody
+Fault = Answer | Delay | Hang | DropReply | CutBody | StallBody | ShortBody | FlipBody
 
 
 @dataclass
@@ -222,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._reply(status, answered, answer, fault if status < 300 else None)
+        if rule and isinstance(fault, StallBody):
+            rule.lifted.wait()
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815 - the base class's names
 
@@ -262,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status not in {204, 304}:
             self.send_header("Content-Length", told)
         self.end_headers()
-        if isinstance(fault, CutBody):
+        if isinstance(fault, CutBody | StallBody):
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
             return
