@@ -50,7 +50,7 @@ class CutBody:
 
 
 class StallBody:
-    """The middle of the body is where it ends to come, until the fault is lifted; the connection stays."""
+    """Half of the body comes, and then nothing until the fault is lifted; the connection stays."""
 
 
 class ShortBody:
