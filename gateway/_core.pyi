@@ -185,9 +185,12 @@ class Core:
         readahead_bytes: int,
         pack_bytes: int,
         io_threads: int,
+        store_wait_s: float = 30.0,
         wait_slots: int = 100,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
+
+        `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
 
         `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
         Raises ValueError for parameters out of range, StoreError when the store cannot be opened.
@@ -365,7 +368,11 @@ class Core:
         """Sets the capacity of the block cache in memory."""
 
     def stats(self) -> dict[str, object]:
-        """Nested plain figures: cache.l1|l2, objects, journal, dirty, io, inodes."""
+        """Nested plain figures: cache.l1|l2, store, objects, journal, dirty, io, inodes.
+
+        store: `state` (the worse of `reads` and `writes`) is ok, throttled, unreachable, failing or refused, for `since_s`;
+        `last_error` is kept when it is over.
+        """
 
     def io_capsule(self) -> object:
         """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""

@@ -98,6 +98,7 @@ def up(
     checkpoint_interval_s: Annotated[Text, typer.Option(help=_help("checkpoint_interval_s"))] = None,
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
     gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
+    store_wait_s: Annotated[Text, typer.Option(help=_help("store_wait_s"))] = None,
     lease_s: Annotated[Text, typer.Option(help=_help("lease_s"))] = None,
     grace_s: Annotated[Text, typer.Option(help=_help("grace_s"))] = None,
     start_timeout_s: Annotated[Text, typer.Option(help=_help("start_timeout_s"))] = None,

@@ -58,6 +58,7 @@ class Config:
     checkpoint_interval_s: float
     gc_interval_s: float
     gc_grace_s: float
+    store_wait_s: float
     lease_s: int
     grace_s: int
     start_timeout_s: float
@@ -147,6 +148,12 @@ KEYS: Final[dict[str, Key]] = {
     "gc_grace_s": Key(
         values.seconds(0, 86400 * 30), _fixed(600.0), "How long a pack without live data is kept."
     ),
+    "store_wait_s": Key(
+        values.seconds(0.1, 300),
+        _fixed(30.0),
+        "How long reads wait for a store that does not answer (and writes for room in the journal, 10 s at most)"
+        " before clients are told to come again.",
+    ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
     ),
@@ -206,7 +213,8 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Beside TOMLDecodeError, which is one: numbers of thousands of digits, and values nested as deep.
         raise ConfigError(
             f"{file} is not valid TOML: {error}", 'texts need quotes: store = "az://box"'
         ) from error
@@ -261,6 +269,9 @@ def _parse(key: str, value: object, place: str) -> object:
         return KEYS[key].parse(value)
     except values.WrongValueError as wrong:
         raise ConfigError(f"{key}: {wrong.problem} (in {place})", wrong.remedy) from None
+    except (ValueError, OverflowError):
+        # Numbers with hundreds of digits, which Python neither turns into a float nor prints.
+        raise ConfigError(f"{key}: the number is out of range (in {place})", "give a smaller one") from None
 
 
 def _complete(parsed: dict[str, Any]) -> Config:

@@ -148,6 +148,10 @@ def yes_or_no(value: object) -> bool:
     return meaning[value.lower()]
 
 
+PATH_BYTES: Final = 4000
+NAME_BYTES: Final = 255
+
+
 def path(value: object) -> Path:
     """A path, made absolute. Quotes and control characters are refused: Ganesha's configuration cannot hold
     them.
@@ -157,7 +161,14 @@ def path(value: object) -> Path:
     )
     if re.search(r'["\x00-\x1f\x7f]', text):
         raise WrongValueError(f"{text!r} holds a quote or a control character", "choose another path")
-    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (resolve() would follow links)
+    try:
+        whole = os.path.abspath(Path(text).expanduser())  # noqa: PTH100  (resolve() would follow links)
+        encoded = os.fsencode(whole)
+    except (RuntimeError, UnicodeError) as error:
+        raise WrongValueError(f"{text!r} is not a path: {error}", "choose another path") from error
+    if len(encoded) > PATH_BYTES or any(len(part) > NAME_BYTES for part in encoded.split(b"/")):
+        raise WrongValueError(f"{text[:60]!r}… is too long for a path", "choose a shorter path")
+    return Path(whole)
 
 
 def path_or_none(value: object) -> Path | None:
@@ -295,7 +306,7 @@ def _memory_bytes() -> int:
 
 def _disk_bytes(directory: Path) -> int:
     """Size of the disk that a directory is, or will be, on."""
-    while not directory.exists() and directory != directory.parent:
+    while directory != directory.parent and not os.path.exists(directory):  # noqa: PTH110  (that one raises EACCES)
         directory = directory.parent
     status = os.statvfs(directory)
     return status.f_blocks * status.f_frsize

@@ -9,6 +9,7 @@ trusted all the same: lines are bounded, and what is not a request gets an error
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_REQUEST_BYTES: Final = 1 << 20
 MAX_REPLY_BYTES: Final = 64 << 20
 MAX_CONNECTIONS: Final = 64
 IDLE_TIMEOUT_S: Final = 600.0
+ACCEPT_PAUSE_S: Final = 0.1
 
 Handler = Callable[[Mapping[str, Any]], object]
 """Takes the request's fields without `op`, returns what goes into `ok`. It runs in a thread of its
@@ -98,11 +100,14 @@ class ControlServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
                 if self._closed:
                     return
-                log.exception("control.accept_failed")
-                return
+                # No descriptors or memory for a moment, or the caller has gone: the next one may do better. The
+                # steward's checkpoints come this way: it must not be lost for good.
+                log.warning("control.accept_failed", why=str(error))
+                time.sleep(ACCEPT_PAUSE_S)
+                continue
             with self._lock:
                 full = self._closed or len(self._connections) >= MAX_CONNECTIONS
                 if not full:
@@ -111,7 +116,16 @@ class ControlServer:
                 with suppress(OSError), connection:
                     connection.sendall(_error_line("busy", "too many control connections", "try again"))
                 continue
+            self._begin(connection)
+
+    def _begin(self, connection: socket.socket) -> None:
+        try:
             threading.Thread(target=self._serve, args=(connection,), name="control-conn", daemon=True).start()
+        except RuntimeError as error:
+            log.warning("control.no_thread", why=str(error))
+            connection.close()
+            with self._lock:
+                self._connections.discard(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         try:

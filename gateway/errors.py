@@ -69,6 +69,10 @@ class NotRunningError(CaudalError):
     exit_code = Exit.NOT_RUNNING
 
 
+STORE_AWAY = "store_away"
+"""Code of a ControlError: the object store did not do it; the same may succeed later."""
+
+
 class ControlError(CaudalError):
     """A running server refused or failed an operation. `code` is one word for programs."""
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from gateway import _core, log, pack_proposals
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
 from gateway.control import ControlClient
-from gateway.errors import NotRunningError, Reason, StartError
+from gateway.errors import STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.usage import Move
 from gateway.processes import die_with_parent
@@ -51,6 +52,10 @@ class ControlOwner:
     def checkpointed(self, lsn: int) -> None:
         self._client.call("checkpointed", lsn=lsn)
 
+    def checkpoint_trouble(self, error: str | None) -> None:
+        """Tells why checkpoints fail, for the status; None: they do not any more."""
+        self._client.call("checkpoint_trouble", error=error)
+
     def packs_dead(self, packs: Sequence[int]) -> None:
         self._client.call("packs_dead", packs=list(packs))
 
@@ -74,24 +79,48 @@ class Loop:
         self._interval_s = interval_s
         self._stop = stop
 
-    def run(self, turn: Callable[[], bool], after_failure: Callable[[], None]) -> None:
-        """`turn` returns whether more waits to be done at once."""
+    def run(
+        self,
+        turn: Callable[[], bool],
+        after_failure: Callable[[], None],
+        report: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
+        """`turn` returns whether more waits to be done at once. `report` is told why turns fail, and None when they do
+        not any more.
+        """
         retry_s = RETRY_FIRST_S
+        trouble = False
         while not self._stop.is_set():
             try:
                 pause_s = 0.0 if turn() else self._interval_s
                 retry_s = RETRY_FIRST_S
+                if trouble:
+                    report(None)
+                    trouble = False
             except NotRunningError:
                 # The owner is starting again; the supervisor sees to it, and this process has no other
                 # business.
                 logger.info("owner.away", task=self._name)
                 after_failure()
                 pause_s, retry_s = retry_s, min(retry_s * 2, RETRY_MAX_S)
-            except Exception:
-                logger.exception("task.failed", task=self._name, retry_s=retry_s)
+            except Exception as error:
+                if isinstance(error, ControlError) and error.code == STORE_AWAY:
+                    # The status tells what is wrong with it, and the log did when it began.
+                    logger.info("store.away", task=self._name, why=error.message)
+                else:
+                    logger.exception("task.failed", task=self._name, retry_s=retry_s)
                 after_failure()
                 pause_s, retry_s = retry_s, min(retry_s * 2, RETRY_MAX_S)
+                trouble = True
+                with suppress(CaudalError):
+                    report(_reason(error))
             self._stop.wait(pause_s)
+
+
+def _reason(error: Exception) -> str:
+    """One line for people: of the database's errors without the statement."""
+    text = str(getattr(error, "orig", None) or error) or type(error).__name__
+    return text.splitlines()[0][:200]
 
 
 class Steward:
@@ -139,7 +168,7 @@ class Steward:
             checkpointer.reset()
 
         Loop("checkpoint", self._config.checkpoint_interval_s, self._stop).run(
-            checkpointer.step, after_failure
+            checkpointer.step, after_failure, owner.checkpoint_trouble
         )
 
     def _collect(self) -> None:

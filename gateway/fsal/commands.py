@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
-from gateway.control import ControlServer
-from gateway.errors import ControlError
+from gateway._core import CoreError, StoreError
+from gateway.control import ControlServer, Handler
+from gateway.errors import STORE_AWAY, ControlError
 from gateway.metadata.rows import decode
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ class Commands:
 
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
+        self._checkpoint_error: str | None = None
 
     def register(self, server: ControlServer) -> None:
         for op, handler in {
@@ -27,9 +30,10 @@ class Commands:
             "keys_reload": self.keys_reload,
             "checkpoint_position": self.checkpoint_position,
             "checkpointed": self.checkpointed,
-            "packs_dead": self.packs_dead,
-            "packs_compact": self.packs_compact,
-            "packs_unnamed": self.packs_unnamed,
+            "checkpoint_trouble": self.checkpoint_trouble,
+            "packs_dead": _asks_the_store(self.packs_dead),
+            "packs_compact": _asks_the_store(self.packs_compact),
+            "packs_unnamed": _asks_the_store(self.packs_unnamed),
             "repair": self.repair,
         }.items():
             server.register(op, handler)
@@ -56,12 +60,23 @@ class Commands:
                 "lag_s": dirty.oldest_age_s,
                 "error": owner.flusher.last_error,
             },
+            "checkpoint": {"lsn": owner.namespace.checkpoint_lsn, "error": self._checkpoint_error},
+            "disks": self._disks(),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,
                 "changed_rows": owner.namespace.overlay_rows,
             },
         }
+
+    def _disks(self) -> dict[str, object]:
+        """What is free on the disks that must not be full."""
+        config = self._owner.config
+        found: dict[str, object] = {"state": _disk(config.state)}
+        found |= {f"journal{number}": _disk(mirror) for number, mirror in enumerate(config.journal)}
+        if config.l2_bytes:
+            found["l2"] = _disk(config.l2_dir)
+        return found
 
     def flush(self, fields: Mapping[str, Any]) -> dict[str, object]:
         """Everything acknowledged before the call is in the store when this returns (with wait)."""
@@ -76,7 +91,14 @@ class Commands:
     def cache_drop(self, fields: Mapping[str, Any]) -> None:
         """Empties L1, L2, or both where neither is named."""
         l1, l2 = bool(fields.get("l1")), bool(fields.get("l2"))
-        self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
+        try:
+            self._owner.core.cache_drop(l1 or not l2, l2 or not l1)
+        except CoreError as error:
+            raise ControlError(
+                "cache_not_dropped",
+                str(error),
+                "make room on the disk of l2_dir, or see what is wrong with it",
+            ) from error
 
     def keys_reload(self, _fields: Mapping[str, Any]) -> dict[str, object]:
         """The key file has changed: the next pack is sealed with its current key."""
@@ -96,6 +118,11 @@ class Commands:
         self._owner.namespace.checkpointed(lsn)
         return {"trimmed_bytes": self._owner.core.trim(lsn)}
 
+    def checkpoint_trouble(self, fields: Mapping[str, Any]) -> None:
+        """Why the steward's checkpoints fail; None: they do not any more."""
+        error = fields.get("error")
+        self._checkpoint_error = None if error is None else str(error)
+
     def packs_dead(self, fields: Mapping[str, Any]) -> dict[str, int]:
         return {"deleted": self._owner.collector.delete_dead([int(pack) for pack in fields["packs"]]).deleted}
 
@@ -110,3 +137,25 @@ class Commands:
     def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""
         return {"lsn": self._owner.namespace.repair(decode(bytes.fromhex(fields["rows"])))}
+
+
+def _disk(directory: Path) -> dict[str, object]:
+    try:
+        status = os.statvfs(directory)
+    except OSError as error:
+        return {"path": str(directory), "error": os.strerror(error.errno or 0)}
+    return {"path": str(directory), "free_bytes": status.f_bavail * status.f_frsize}
+
+
+def _asks_the_store(handler: Handler) -> Handler:
+    """A handler that needs the store, which may be away: no fault of the server."""
+
+    def handle(fields: Mapping[str, Any]) -> object:
+        try:
+            return handler(fields)
+        except StoreError as error:
+            raise ControlError(
+                STORE_AWAY, str(error), "`caudal status` tells of the store's state"
+            ) from error
+
+    return handle

@@ -5,7 +5,7 @@ Names and attributes are the namespace's; bytes never pass here: the core's vtab
 
 from collections.abc import Callable, Iterator
 
-from gateway.metadata.attributes import ROOT_INODE, XATTR_USER
+from gateway.metadata.attributes import INODE_MAX, ROOT_INODE, XATTR_USER
 from gateway.metadata.namespace import Namespace
 from gateway.pyganesha import (
     AnyAttributes,
@@ -72,6 +72,9 @@ class CaudalFsal(Fsal):
         return self._namespace.getattr(ROOT_INODE)
 
     def getattr(self, inode: int, generation: int) -> AnyAttributes:
+        # Both come from a client's handle and may be anything.
+        if inode > INODE_MAX:
+            raise FsalError(Status.STALE)
         attributes = self._namespace.getattr(inode)
         if attributes.generation != generation:
             raise FsalError(Status.STALE)

@@ -26,6 +26,7 @@ from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.space import Space
+from gateway.fsal.watch import Watch
 from gateway.metadata.attributes import Counts
 from gateway.metadata.checkpoint import checkpoint_lsn
 from gateway.metadata.clock import SystemClock
@@ -95,6 +96,7 @@ class Owner:
             readahead_bytes=config.readahead_bytes,
             pack_bytes=config.pack_bytes,
             io_threads=max(2, os.cpu_count() or 2),
+            store_wait_s=config.store_wait_s,
         )
         self._stack.callback(self.core.close)
         clock = SystemClock()
@@ -137,6 +139,9 @@ class Owner:
         heap = HeapTrimmer()
         heap.start()
         self._stack.callback(heap.stop)
+        watch = Watch(self.core.stats)
+        watch.start()
+        self._stack.callback(watch.stop)
 
     def _recover(self) -> None:
         """Brings back what the journal holds: rows above the checkpoint, and whatever was not flushed."""

@@ -4,6 +4,8 @@ import stat
 from typing import Final, NamedTuple, Protocol
 
 ROOT_INODE: Final = 1
+INODE_MAX: Final = 2**63 - 1
+"""The largest number that SQL holds; no inode has a greater one."""
 ROOT_GENERATION: Final = 1
 NAME_MAX_BYTES: Final = 255
 TARGET_MAX_BYTES: Final = 4096

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 # around it.
 RETRIES: Final = 2
 BACKOFF_S: Final = 1
+BACKOFF_JITTER_S: Final = 1
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 20
 
@@ -51,7 +52,7 @@ def service_client(credentials: AzureCredentials) -> BlobServiceClient:
         retry_total=RETRIES,
         initial_backoff=BACKOFF_S,
         increment_base=2,
-        random_jitter_range=0,
+        random_jitter_range=BACKOFF_JITTER_S,
         connection_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
     )

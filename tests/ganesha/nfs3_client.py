@@ -132,16 +132,12 @@ class Connection:
             last = bool(mark & 0x80000000)
             message += self._exactly(mark & 0x7FFFFFFF)
         r = Reader(message)
-        _xid, _reply, refused, _flavor, _verifier, status = (
-            r.u32(),
-            r.u32(),
-            r.u32(),
-            r.u32(),
-            r.opaque(),
-            r.u32(),
-        )
-        if refused or status:
-            raise ConnectionError(f"the call was refused: {refused}, {status}")
+        _xid, _reply, denied = r.u32(), r.u32(), r.u32()
+        if denied:
+            raise ConnectionError(f"the call was denied: {r.u32()}")
+        _flavor, _verifier, status = r.u32(), r.opaque(), r.u32()
+        if status:
+            raise ConnectionError(f"the call was not accepted: {status}")
         return r
 
     def _exactly(self, length: int) -> bytes:
@@ -229,6 +225,9 @@ class Client:
         r = self._call(9, opaque(directory) + opaque(name) + struct.pack(">II", 1, 0o755) + bytes(4 * 5))
         assert r.u32(), "no handle follows"
         return r.opaque()
+
+    def symlink(self, directory: bytes, name: bytes, target: bytes) -> None:
+        self._call(10, opaque(directory) + opaque(name) + bytes(4 * 6) + opaque(target))
 
     def remove(self, directory: bytes, name: bytes) -> None:
         self._call(12, opaque(directory) + opaque(name))

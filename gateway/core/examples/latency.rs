@@ -38,6 +38,7 @@ fn engine(directory: &Path) -> Arc<Engine> {
         max_inodes: 1000,
         pack_bytes: 8 << 20,
         io_threads: 2,
+        store_wait: caudal_blocks::PATIENCE,
     };
     let url = format!("file://{}", store.display());
     let store = caudal_blocks::open_store(&url, &HashMap::new()).expect("a store");

@@ -52,7 +52,11 @@ impl<T, D: FnOnce(Result<T>)> Completion<T, D> {
 impl<T, D: FnOnce(Result<T>)> Drop for Completion<T, D> {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
-            done(Err(CoreError::Misuse("the operation was abandoned")));
+            done(Err(if self.engine.check_open().is_err() {
+                CoreError::Closed
+            } else {
+                CoreError::Misuse("the operation was abandoned")
+            }));
         }
         self.engine.pending.fetch_sub(1, Relaxed);
     }

@@ -42,6 +42,8 @@ pub struct Config {
     pub max_inodes: usize,
     pub pack_bytes: u64,
     pub io_threads: usize,
+    /// How long a read waits for the store before its client is told to come again.
+    pub store_wait: Duration,
 }
 
 /// How long a close waits for what is under way.
@@ -156,7 +158,7 @@ impl Engine {
     #[inline]
     pub fn journal(&self) -> Result<&Arc<Journal>> {
         if self.closed.load(Relaxed) {
-            return Err(CoreError::Misuse("the core is closed"));
+            return Err(CoreError::Closed);
         }
         self.opened_journal()
     }
@@ -170,7 +172,7 @@ impl Engine {
 
     pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Relaxed) {
-            Err(CoreError::Misuse("the core is closed"))
+            Err(CoreError::Closed)
         } else {
             Ok(())
         }

@@ -26,6 +26,12 @@ pub enum CoreError {
     Busy(&'static str),
     #[error("object store: {0}")]
     Store(String),
+    /// The store does not answer, or not to us; nothing is lost, and the same may succeed later.
+    #[error("object store: {0}")]
+    StoreAway(String),
+    /// The disk cache did not do it; reads go on without it.
+    #[error("{0}")]
+    Cache(String),
     #[error("journal: {0}")]
     Journal(String),
     /// Written by a later version of this software.
@@ -33,7 +39,10 @@ pub enum CoreError {
     NewerFormat(String),
     #[error("{0}")]
     Corrupt(String),
-    /// The caller's mistake: before start, after close, twice.
+    /// The server stops; the next one answers.
+    #[error("the core is closed")]
+    Closed,
+    /// The caller's mistake: before start, twice.
     #[error("{0}")]
     Misuse(&'static str),
     #[error("{0}")]
@@ -54,10 +63,12 @@ impl CoreError {
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
             Self::NoSpace => libc::ENOSPC,
-            Self::NotResident(_) | Self::Busy(_) => libc::EAGAIN,
+            Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed => libc::EAGAIN,
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
-            Self::Store(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => libc::EIO,
+            Self::Store(_) | Self::Cache(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => {
+                libc::EIO
+            }
         }
     }
 }
@@ -67,6 +78,7 @@ impl From<JournalError> for CoreError {
         match error {
             JournalError::Corrupt { .. } => Self::Corrupt(error.to_string()),
             JournalError::Version { .. } => Self::NewerFormat(error.to_string()),
+            JournalError::Closed => Self::Closed,
             JournalError::TooLarge { .. } => Self::Invalid(error.to_string()),
             _ => Self::Journal(error.to_string()),
         }
@@ -77,6 +89,8 @@ impl From<BlockError> for CoreError {
     fn from(error: BlockError) -> Self {
         match error {
             BlockError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            BlockError::Cache(_) => Self::Cache(error.to_string()),
+            _ if error.is_away() => Self::StoreAway(error.to_string()),
             _ => Self::Store(error.to_string()),
         }
     }

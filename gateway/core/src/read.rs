@@ -126,7 +126,10 @@ impl Engine {
         let engine = self.clone();
         let completion = self.later(done);
         self.handle().spawn(async move {
-            let fetched = engine.fetch(&parts, found).await;
+            // What was begun goes on and fills the cache: the client finds it there when it comes again.
+            let fetched = tokio::time::timeout(engine.config.store_wait, engine.fetch(&parts, found))
+                .await
+                .unwrap_or_else(|_| Err(CoreError::StoreAway("no answer in time".to_owned())));
             let answer = fetched.and_then(|(found, journaled)| {
                 copy_parts(&parts, &found, &journaled, &target)?;
                 Ok(result)

@@ -23,9 +23,7 @@ impl Engine {
         let done = move |result| drop(sender.send(result));
         let read = match self.read(inode, None, offset, target, done)? {
             Outcome::Done(read) => read,
-            Outcome::Pending => receiver
-                .recv()
-                .unwrap_or(Err(CoreError::Misuse("the core is closed")))?,
+            Outcome::Pending => receiver.recv().unwrap_or(Err(CoreError::Closed))?,
         };
         buffer.truncate(read.amount);
         Ok(buffer)
@@ -44,9 +42,7 @@ impl Engine {
         let done = move |result| drop(sender.send(result));
         match self.write(inode, None, offset, &source, how, done)? {
             Outcome::Done(lsn) => Ok(lsn),
-            Outcome::Pending => receiver
-                .recv()
-                .unwrap_or(Err(CoreError::Misuse("the core is closed"))),
+            Outcome::Pending => receiver.recv().unwrap_or(Err(CoreError::Closed)),
         }
     }
 }

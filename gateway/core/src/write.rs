@@ -28,7 +28,7 @@ const RECORDS_PER_SEGMENT: u64 = 4;
 const RECORD_OVERHEAD: u64 = 128;
 /// More files than this, times those that memory is meant for, do not become dirty.
 const DIRTY_FACTOR: usize = 2;
-/// How long a write waits for room in the journal before its client is told to come again.
+/// How long a write waits for room in the journal at most before its client is told to come again.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 const ROOM_POLL: Duration = Duration::from_millis(20);
 
@@ -124,10 +124,11 @@ impl Engine {
         let engine = self.clone();
         let completion = self.later(done);
         let need = self.bytes_in_journal(data.data.len());
+        let patience = ROOM_WAIT.min(self.config.store_wait);
         self.handle().spawn(async move {
             let room = loop {
                 match engine.room_to_write(&journal, &live, need) {
-                    Err(CoreError::Busy(_)) if data.began.elapsed() < ROOM_WAIT => {
+                    Err(CoreError::Busy(_)) if data.began.elapsed() < patience => {
                         tokio::time::sleep(ROOM_POLL).await;
                     }
                     other => break other,

@@ -334,4 +334,4 @@ def test_statistics_are_plain(files: Files) -> None:
     io = stats["io"]
     assert isinstance(io, dict)
     assert (io["reads"], io["writes"], io["commits"]) == (1, 1, 1)
-    assert set(stats) == {"cache", "objects", "journal", "dirty", "io", "inodes"}
+    assert set(stats) == {"cache", "store", "objects", "journal", "dirty", "io", "inodes"}

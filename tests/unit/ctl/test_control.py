@@ -1,7 +1,10 @@
 """Control socket: honest callers are served, hostile bytes get errors, and nothing takes the server down."""
 
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from gateway import control
 from gateway.control import ControlClient, ControlServer
 from gateway.errors import ControlError, NotRunningError, StartError
+from tests.support.processes import wait_until
 
 
 def _divide(fields: Mapping[str, Any]) -> float:
@@ -249,3 +253,69 @@ def test_a_client_survives_odd_replies(tmp_path: Path, reply: bytes) -> None:
             client.call("ping")
         thread.join()
     assert caught.value.code == "bad_reply"
+
+
+STARVED = """
+import resource, sys, threading, time
+from pathlib import Path
+from gateway.control import ControlClient, ControlServer
+
+path = Path(sys.argv[1])
+server = ControlServer(path)
+server.start()
+early = ControlClient(path)
+assert early.call("ping") == "pong"
+late = ControlClient(path, timeout_s=20)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+# What the next connection takes on this side is the last one: the server's accept finds none.
+free = open("/dev/null")
+taken = free.fileno()
+free.close()
+resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))
+answers = []
+waiting = threading.Thread(target=lambda: answers.append(late.call("ping")))
+waiting.start()
+time.sleep(0.3)
+assert early.call("ping") == "pong"
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+waiting.join()
+server.close()
+print(answers)
+"""
+
+
+def test_a_moment_without_descriptors_is_not_the_end(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, str(tmp_path / "control.sock")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "['pong']", done.stdout + done.stderr
+    assert "control.accept_failed" in done.stdout
+
+
+def test_more_connections_than_there_may_be(tmp_path: Path) -> None:
+    """Those too many are told so; when some go, the next one is served."""
+    path = tmp_path / "many.sock"
+    running = ControlServer(path, HANDLERS)
+    running.start()
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(ControlClient(path)) for _ in range(control.MAX_CONNECTIONS)]
+        assert {client.call("ping") for client in clients} == {"pong"}
+        with ControlClient(path) as late, pytest.raises((ControlError, NotRunningError)) as refused:
+            late.call("ping")
+        assert "too many" in str(refused.value) or isinstance(refused.value, NotRunningError)
+        clients[0].close()
+        again = held.enter_context(ControlClient(path))
+
+        def served() -> bool:
+            try:
+                return again.call("ping") == "pong"
+            except (ControlError, NotRunningError):
+                again.close()
+                return False
+
+        wait_until(served, "a place is free again")
+    running.close()

@@ -2,16 +2,19 @@
 durable.
 """
 
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from gateway import pack_proposals
 from gateway.checkpointer import EMPTY_ADVANCE_S, Checkpointer
-from gateway.errors import NotRunningError
+from gateway.errors import STORE_AWAY, ControlError, NotRunningError
 from gateway.metadata import checkpoint, rows
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import InodeRow, PutInode, PutPack, Splice
@@ -258,3 +261,25 @@ def test_a_loop_outlives_failures(error: Exception, monkeypatch: pytest.MonkeyPa
 
     assert run_loop(turn, stop) == 3
     assert waits == [RETRY_FIRST_S, RETRY_FIRST_S * 2, 0.0, RETRY_FIRST_S, 0.0]
+
+
+def test_a_loop_tells_its_trouble_and_its_end() -> None:
+    stop = threading.Event()
+    told: list[str | None] = []
+    full = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+    away = ControlError(STORE_AWAY, "no answer")
+    outcomes: list[Exception | bool] = [full, NotRunningError("away"), True, True, away, False]
+
+    def turn() -> bool:
+        outcome = outcomes.pop(0)
+        if not outcomes:
+            stop.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with capture_logs() as lines:
+        Loop("test", 0.0, stop).run(turn, lambda: None, told.append)
+    assert told == ["database or disk is full", None, "no answer", None]
+    # That the store is away is no defect of ours: no trace of the stack.
+    assert [line["event"] for line in lines] == ["task.failed", "owner.away", "store.away"]

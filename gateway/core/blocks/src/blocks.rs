@@ -40,6 +40,10 @@ pub struct BlocksStats {
     pub l2: TierStats,
     /// Blocks that came damaged from the store, counted each time.
     pub bad_blocks: u64,
+    /// Those that were damaged when they were fetched again, or gone: a reader got an error.
+    pub unreadable_blocks: u64,
+    /// What was wrong with the newest damaged one.
+    pub last_bad: Option<String>,
     pub prefetched_blocks: u64,
     /// Blocks under way.
     pub in_flight: u64,
@@ -143,6 +147,8 @@ impl Blocks {
             l1: self.fetcher.cache.l1_stats(),
             l2: self.fetcher.cache.l2_stats(),
             bad_blocks: self.fetcher.bad_blocks(),
+            unreadable_blocks: self.fetcher.unreadable_blocks(),
+            last_bad: self.fetcher.last_bad(),
             prefetched_blocks: self.prefetched.load(Relaxed),
             in_flight: self.fetcher.flights.len() as u64,
         }

@@ -1,5 +1,7 @@
 //! What can go wrong, named by what the caller must do. Errors are cloned to every waiter, so they hold text.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 pub type Result<T> = std::result::Result<T, BlockError>;
@@ -15,12 +17,19 @@ pub enum StoreError {
     /// The range begins at or after the object's end.
     #[error("{0}: range beyond the end of the object")]
     Range(String),
-    /// Credentials or permissions: trying again does not help.
+    /// Credentials or permissions: trying again helps only when somebody has changed them.
     #[error("{key}: refused: {message}")]
     Denied { key: String, message: String },
     /// The next attempt may succeed. Whether this one had an effect is not known.
     #[error("{key}: {message}")]
     Temporary { key: String, message: String },
+    /// The store wants to be left alone, for so long where it says so.
+    #[error("{key}: {message}")]
+    Throttled {
+        key: String,
+        message: String,
+        retry_after: Option<Duration>,
+    },
     /// Trying again does not help: a full or read-only disk, an answer that makes no sense.
     #[error("{key}: {message}")]
     Permanent { key: String, message: String },
@@ -30,7 +39,13 @@ impl StoreError {
     /// Whether another attempt may succeed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Temporary { .. })
+        matches!(self, Self::Temporary { .. } | Self::Throttled { .. })
+    }
+
+    /// Whether the object may be as it should be, for all that this answer says: it was the way there that failed.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        self.is_temporary() || matches!(self, Self::Denied { .. })
     }
 }
 
@@ -57,6 +72,18 @@ pub enum BlockError {
     /// The fetch ended without an answer, because the runtime shuts down.
     #[error("the fetch was abandoned")]
     Abandoned,
+}
+
+impl BlockError {
+    /// Whether the same read may succeed later, with nothing lost meanwhile.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_away(),
+            Self::Abandoned => true,
+            _ => false,
+        }
+    }
 }
 
 struct Place(Option<u32>);

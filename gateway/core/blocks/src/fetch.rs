@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use caudal_base::failpoint;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -27,6 +28,8 @@ pub struct Fetcher {
     pub flights: Arc<Flights>,
     gets: Semaphore,
     bad_blocks: AtomicU64,
+    unreadable_blocks: AtomicU64,
+    last_bad: Mutex<Option<String>>,
 }
 
 impl Fetcher {
@@ -38,12 +41,25 @@ impl Fetcher {
             flights: Arc::default(),
             gets: Semaphore::new(CONCURRENT_GETS),
             bad_blocks: AtomicU64::new(0),
+            unreadable_blocks: AtomicU64::new(0),
+            last_bad: Mutex::default(),
         }
     }
 
     /// Blocks that did not fit their checksum when they came from the store, counted each time.
     pub fn bad_blocks(&self) -> u64 {
         self.bad_blocks.load(Relaxed)
+    }
+
+    /// Blocks that were still bad when they were fetched again, or that the store does not have, counted each time: a reader
+    /// got an error.
+    pub fn unreadable_blocks(&self) -> u64 {
+        self.unreadable_blocks.load(Relaxed)
+    }
+
+    /// What was wrong with the newest bad block.
+    pub fn last_bad(&self) -> Option<String> {
+        self.last_bad.lock().clone()
     }
 
     /// Begins to bring blocks; it happens whether or not somebody waits. Every run of neighbours gets a task of its own.
@@ -96,7 +112,12 @@ impl Fetcher {
     async fn fetch_run(&self, pack: u64, first: u32, count: usize) -> Vec<Result<Bytes>> {
         let pieces = match self.get(pack, first, count).await {
             Ok(pieces) => pieces,
-            Err(error) => return vec![Err(error); count],
+            Err(error) => {
+                if !error.is_away() {
+                    self.note_unreadable(&error, count as u64);
+                }
+                return vec![Err(error); count];
+            }
         };
         let mut outcomes = Vec::with_capacity(count);
         for (index, block) in (first..=u32::MAX).take(count).enumerate() {
@@ -111,7 +132,16 @@ impl Fetcher {
 
     async fn fetch_again(&self, pack: u64, block: u32) -> Result<Bytes> {
         let pieces = self.get(pack, block, 1).await?;
-        self.check(pack, block, pieces.first())
+        let checked = self.check(pack, block, pieces.first());
+        if let Err(error) = &checked {
+            self.note_unreadable(error, 1);
+        }
+        checked
+    }
+
+    fn note_unreadable(&self, error: &BlockError, blocks: u64) {
+        self.unreadable_blocks.fetch_add(blocks, Relaxed);
+        *self.last_bad.lock() = Some(error.to_string());
     }
 
     /// The payload of a piece, if it is the block that it should be.
@@ -120,8 +150,9 @@ impl Fetcher {
             Some(bytes) => read_block(self.store.keys(), pack, block, bytes).map(|checked| checked.payload),
             None => Err(beyond_end(pack, block)),
         };
-        if checked.is_err() {
+        if let Err(error) = &checked {
             self.bad_blocks.fetch_add(1, Relaxed);
+            *self.last_bad.lock() = Some(error.to_string());
         }
         checked
     }

@@ -28,5 +28,5 @@ pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};
 pub use readahead::Readahead;
-pub use store::open::open_store;
-pub use store::{ObjectInfo, Store, StoreStats};
+pub use store::open::{PATIENCE, open_store, open_store_with};
+pub use store::{HealthReport, ObjectInfo, Store, StoreState, StoreStats};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -53,7 +54,8 @@ impl Drop for Core {
 impl Core {
     #[new]
     #[pyo3(signature = (*, keys = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
-        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, wait_slots = 100))]
+        journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, store_wait_s = 30.0,
+        wait_slots = 100))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
@@ -73,8 +75,11 @@ impl Core {
         readahead_bytes: u64,
         pack_bytes: u64,
         io_threads: usize,
+        store_wait_s: f64,
         wait_slots: usize,
     ) -> PyResult<Self> {
+        let store_wait = Duration::try_from_secs_f64(store_wait_s)
+            .map_err(|error| CoreError::Invalid(format!("store_wait_s: {error}")))?;
         let config = Config {
             fs_id: fs_id_from(fs_id)?,
             epoch,
@@ -90,10 +95,11 @@ impl Core {
             max_inodes,
             pack_bytes,
             io_threads,
+            store_wait,
         };
         let keys = keys.map(|keys| keys.0.clone());
         let engine = py.detach(|| -> Result<_> {
-            let store = caudal_blocks::open_store(store_url, &store_options)?;
+            let store = caudal_blocks::open_store_with(store_url, &store_options, store_wait)?;
             Engine::open(config, packs::keyed(store, keys), Arc::new(SystemClock))
         })?;
         Ok(Self {

@@ -62,11 +62,11 @@ impl From<Error> for PyErr {
         match error {
             Error::NotResident(_) => NotResident::new_err(text),
             Error::Busy(_) => Busy::new_err(text),
-            Error::Store(_) => StoreError::new_err(text),
+            Error::Store(_) | Error::StoreAway(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
             Error::Corrupt(_) => CorruptError::new_err(text),
-            Error::Misuse(_) => CoreError::new_err(text),
+            Error::Misuse(_) | Error::Closed | Error::Cache(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
             Error::Stale(_) | Error::TooLarge | Error::BeyondEnd | Error::NoSpace | Error::Io(_) => {
                 PyOSError::new_err((error.errno(), text))

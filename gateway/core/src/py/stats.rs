@@ -23,6 +23,7 @@ fn add_latency(dict: &Bound<'_, PyDict>, name: &str, histogram: &Histogram) -> P
 pub fn collect<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
     dict(py, |all| {
         all.set_item("cache", cache(py, engine)?)?;
+        all.set_item("store", store(py, engine)?)?;
         all.set_item("objects", objects(py, engine)?)?;
         all.set_item("journal", journal(py, engine)?)?;
         all.set_item("dirty", dirty(py, engine)?)?;
@@ -85,6 +86,8 @@ fn cache<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> 
         d.set_item("l1", tier(py, &stats.l1)?)?;
         d.set_item("l2", tier(py, &stats.l2)?)?;
         d.set_item("bad_blocks", stats.bad_blocks)?;
+        d.set_item("unreadable_blocks", stats.unreadable_blocks)?;
+        d.set_item("last_bad", &stats.last_bad)?;
         d.set_item("prefetched_blocks", stats.prefetched_blocks)?;
         d.set_item("in_flight", stats.in_flight)
     })
@@ -98,6 +101,25 @@ fn tier<'py>(py: Python<'py>, stats: &TierStats) -> PyResult<Bound<'py, PyDict>>
         d.set_item("capacity_bytes", stats.capacity_bytes)?;
         d.set_item("errors", stats.errors)?;
         d.set_item("off", &stats.off)
+    })
+}
+
+/// Whether the store does what it is asked, and what it said last when it did not.
+fn store<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+    dict(py, |d| {
+        let Some(stats) = engine.store.stats() else {
+            return Ok(());
+        };
+        let report = stats.health.report();
+        d.set_item("state", report.state.name())?;
+        d.set_item("since_s", report.lasted.as_secs_f64())?;
+        d.set_item("reads", report.reads.name())?;
+        d.set_item("writes", report.writes.name())?;
+        let (error, age_s) = report
+            .last_error
+            .map_or((None, None), |(text, age)| (Some(text), Some(age.as_secs_f64())));
+        d.set_item("last_error", error)?;
+        d.set_item("last_error_age_s", age_s)
     })
 }
 

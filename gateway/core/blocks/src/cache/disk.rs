@@ -22,6 +22,9 @@ use crate::pack::format::{PAYLOAD, block_crc};
 const MARKER_FORM: &str = "caudal-l2 1";
 const MARKER: &str = "owner";
 const DATA: &str = "data";
+/// Written to see whether the disk takes data.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 4 << 20;
 /// A smaller L2 is made this large: it could not hold enough regions to work with.
 const MIN_BYTES: u64 = 16 << 20;
 /// The directory is divided into about so many regions, each a file; a region is what is evicted at once.
@@ -109,6 +112,29 @@ pub async fn open(rt: &Handle, dir: &Path, capacity_bytes: u64, fs_id: [u8; 16])
     rt.spawn(build)
         .await
         .map_err(|error| BlockError::Cache(error.to_string()))?
+}
+
+/// Removes what is in the directory, if its disk takes data at all.
+///
+/// An engine may still have the files open and never close them: they are cut first, so that their space is free.
+pub fn empty(dir: &Path) -> Result<()> {
+    let emptied = || -> io::Result<()> {
+        let data = dir.join(DATA);
+        if data.exists() {
+            for entry in fs::read_dir(&data)? {
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(entry?.path())?
+                    .set_len(0)?;
+            }
+            fs::remove_dir_all(&data)?;
+        }
+        let probe = dir.join(PROBE);
+        let took = fs::write(&probe, vec![1; PROBE_BYTES]);
+        fs::remove_file(&probe)?;
+        took
+    };
+    emptied().map_err(|error| BlockError::Cache(format!("{}: {error}", dir.display())))
 }
 
 pub fn cache_error(error: Error) -> BlockError {

@@ -3,25 +3,25 @@
 //! A block that is offered waits in memory, where it can be read, until a task of this tier has written it. A device that
 //! fails or is full costs hits, never reads: it is left alone for a while after repeated errors.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use foyer::Load;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::device::Health;
 use super::disk::{self, BATCH_BYTES, Disk, Stored, cache_error};
 use super::pending::Pending;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
 
-/// Reads that fail one after the other before the device is left alone, and for how long.
-const FAILURES: u32 = 8;
-const PAUSE: Duration = Duration::from_secs(30);
+/// A batch that is not written in this time never will be.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// What waits to be written is given up when closing or emptying takes longer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -31,45 +31,23 @@ pub struct L2 {
 }
 
 struct Shared {
-    disk: Disk,
+    rt: Handle,
+    dir: PathBuf,
+    fs_id: [u8; 16],
+    disk: RwLock<Disk>,
     pending: Pending,
     /// Held while a batch is written: emptying goes between batches.
     writing: tokio::sync::Mutex<()>,
-    health: Health,
+    /// Of its reads and of its writes: a full device is still read.
+    reads: Health,
+    writes: Health,
+    /// What was not written has left the disk's engine without regions that it never gives back: it is of no use for writing.
+    worn: AtomicBool,
     capacity_bytes: u64,
+    /// Written since the directory was opened or emptied.
+    stored_bytes: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
-}
-
-/// Whether the device answers.
-#[derive(Default)]
-struct Health {
-    errors: AtomicU64,
-    failures: AtomicU32,
-    paused_until: Mutex<Option<Instant>>,
-}
-
-impl Health {
-    /// Takes note of an answer, and leaves the device alone when it failed too often.
-    fn judge(&self, answered: bool) {
-        if answered {
-            self.failures.store(0, Relaxed);
-            return;
-        }
-        self.errors.fetch_add(1, Relaxed);
-        if self.failures.fetch_add(1, Relaxed) + 1 >= FAILURES {
-            self.failures.store(0, Relaxed);
-            *self.paused_until.lock() = Some(Instant::now() + PAUSE);
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        let mut until = self.paused_until.lock();
-        if until.is_some_and(|until| Instant::now() >= until) {
-            *until = None;
-        }
-        until.is_some()
-    }
 }
 
 impl Shared {
@@ -77,11 +55,11 @@ impl Shared {
         if let Some(payload) = self.pending.get(key) {
             return Some(payload);
         }
-        if self.health.is_paused() {
+        if self.reads.is_paused() {
             return None;
         }
-        let loaded = self.disk.storage().load(&key).await;
-        self.health.judge(loaded.is_ok());
+        let loaded = self.disk().storage().load(&key).await;
+        self.reads.judge(loaded.is_ok());
         match loaded {
             Ok(Load::Entry { value, .. }) if value.key == key => Some(value.payload),
             Ok(Load::Piece { piece, .. }) if piece.value().key == key => Some(piece.value().payload.clone()),
@@ -95,16 +73,73 @@ impl Shared {
         while let Some(batch) = self.pending.take(BATCH_BYTES).await {
             let writing = self.writing.lock().await;
             let keys: Vec<BlockKey> = batch.iter().map(|(key, _)| *key).collect();
-            for (key, payload) in batch {
-                // Emptied since it was taken: not wanted any more.
-                if self.pending.contains(key) {
-                    drop(self.disk.storage_writer(key).insert(Stored { key, payload }));
-                }
+            match self.write_batch(batch).await {
+                // Emptied since they were taken: there was nothing to write.
+                None => {}
+                Some(written) if self.writes.judge(written) => self.worn.store(true, Relaxed),
+                Some(_) => {}
             }
-            self.disk.storage().wait().await;
             self.pending.done(keys.into_iter());
             drop(writing);
         }
+    }
+}
+
+impl Shared {
+    fn disk(&self) -> Disk {
+        self.disk.read().clone()
+    }
+
+    /// Whether the blocks of the batch that are still wanted are on the disk; None: none is wanted.
+    ///
+    /// The disk's own engine tells nobody that a write failed; what it could not write is not in its index.
+    async fn write_batch(&self, batch: Vec<(BlockKey, Bytes)>) -> Option<bool> {
+        if self.worn.load(Relaxed) && self.reopen().await.is_err() {
+            self.writes.give_up();
+            return Some(false);
+        }
+        let disk = self.disk();
+        let mut wanted = Vec::new();
+        let mut bytes = 0;
+        for (key, payload) in batch {
+            if self.pending.contains(key) {
+                bytes += payload.len() as u64;
+                wanted.push(key);
+                drop(disk.storage_writer(key).insert(Stored { key, payload }));
+            }
+        }
+        if wanted.is_empty() {
+            return None;
+        }
+        if tokio::time::timeout(WRITE_LIMIT, disk.storage().wait())
+            .await
+            .is_err()
+        {
+            self.worn.store(true, Relaxed);
+            self.writes.give_up();
+            return Some(false);
+        }
+        let written = wanted.iter().any(|key| disk.storage().may_contains(key));
+        if written {
+            self.stored_bytes.fetch_add(bytes, Relaxed);
+        }
+        Some(written)
+    }
+
+    /// Empties the directory and opens it with a new engine, if its disk takes data.
+    async fn reopen(&self) -> Result<()> {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || disk::empty(&dir))
+            .await
+            .map_err(|error| BlockError::Cache(error.to_string()))??;
+        let fresh = disk::open(&self.rt, &self.dir, self.capacity_bytes, self.fs_id).await?;
+        let old = std::mem::replace(&mut *self.disk.write(), fresh);
+        self.stored_bytes.store(0, Relaxed);
+        self.worn.store(false, Relaxed);
+        // It may never end: something in it waits for a region.
+        self.rt
+            .spawn(async move { drop(tokio::time::timeout(PATIENCE, old.close()).await) });
+        Ok(())
     }
 }
 
@@ -119,11 +154,17 @@ impl L2 {
     ) -> Result<Self> {
         let capacity_bytes = disk::capacity_bytes(bytes);
         let shared = Arc::new(Shared {
-            disk: disk::open(rt, dir, capacity_bytes, fs_id).await?,
+            disk: RwLock::new(disk::open(rt, dir, capacity_bytes, fs_id).await?),
+            rt: rt.clone(),
+            dir: dir.to_owned(),
+            fs_id,
             pending: Pending::new(queue_bytes),
             writing: tokio::sync::Mutex::default(),
-            health: Health::default(),
+            reads: Health::default(),
+            writes: Health::default(),
+            worn: AtomicBool::new(false),
             capacity_bytes,
+            stored_bytes: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         });
@@ -148,12 +189,12 @@ impl L2 {
 
     /// Whether the block is there, or on its way there.
     pub fn contains(&self, key: BlockKey) -> bool {
-        self.shared.pending.contains(key) || self.shared.disk.storage().may_contains(&key)
+        self.shared.pending.contains(key) || self.shared.disk().storage().may_contains(&key)
     }
 
     /// Offers a block. It is written in the background, or not where too much waits already.
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
-        if !self.shared.health.is_paused() {
+        if !self.shared.writes.is_paused() {
             self.shared.pending.push(key, payload);
         }
     }
@@ -161,9 +202,10 @@ impl L2 {
     pub async fn clear(&self) -> Result<()> {
         let shared = &self.shared;
         shared.pending.clear();
+        shared.stored_bytes.store(0, Relaxed);
         let emptied = tokio::time::timeout(PATIENCE, async {
             let _writing = shared.writing.lock().await;
-            shared.disk.storage().destroy().await.map_err(cache_error)
+            shared.disk().storage().destroy().await.map_err(cache_error)
         });
         emptied
             .await
@@ -180,7 +222,7 @@ impl L2 {
                     .await
                     .map_err(|error| BlockError::Cache(error.to_string()))?;
             }
-            self.shared.disk.close().await.map_err(cache_error)
+            self.shared.disk().close().await.map_err(cache_error)
         });
         closed.await.unwrap_or_else(|_| {
             Err(BlockError::Cache(
@@ -191,17 +233,18 @@ impl L2 {
 
     pub fn stats(&self) -> TierStats {
         let shared = &self.shared;
-        let written = shared.disk.statistics().disk_write_bytes() as u64;
+        let off = match (shared.reads.is_paused(), shared.writes.is_paused()) {
+            (true, _) => Some("the device failed and is tried again soon"),
+            (_, true) => Some("the device takes no blocks (full?) and is tried again soon"),
+            _ => None,
+        };
         TierStats {
             hits: shared.hits.load(Relaxed),
             misses: shared.misses.load(Relaxed),
-            bytes: written.min(shared.capacity_bytes),
+            bytes: shared.stored_bytes.load(Relaxed).min(shared.capacity_bytes),
             capacity_bytes: shared.capacity_bytes,
-            errors: shared.health.errors.load(Relaxed),
-            off: shared
-                .health
-                .is_paused()
-                .then(|| "the device failed and is tried again soon".to_owned()),
+            errors: shared.reads.errors.load(Relaxed) + shared.writes.errors.load(Relaxed),
+            off: off.map(str::to_owned),
         }
     }
 }
@@ -217,20 +260,48 @@ impl Drop for L2 {
 mod tests {
     use super::*;
 
+    fn key(block: u32) -> BlockKey {
+        BlockKey { pack: 1, block }
+    }
+
+    /// Offers a block and waits until it is written, or was not.
+    async fn offered(l2: &L2, block: u32) -> bool {
+        let payload = Bytes::from(vec![block as u8; 1000]);
+        l2.insert(key(block), payload);
+        while l2.shared.pending.contains(key(block)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        l2.get(key(block)).await.is_some()
+    }
+
     #[test]
-    fn a_failing_device_is_left_alone() {
-        let health = Health::default();
-        for _ in 1..FAILURES {
-            health.judge(false);
-        }
-        health.judge(true);
-        for _ in 1..FAILURES {
-            health.judge(false);
-        }
-        assert!(!health.is_paused());
-        health.judge(false);
-        assert!(health.is_paused());
-        *health.paused_until.lock() = Some(Instant::now());
-        assert!(!health.is_paused());
+    fn a_worn_engine_is_replaced_as_soon_as_the_disk_takes_data() {
+        let rt = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        rt.block_on(async {
+            let l2 = L2::open(rt.handle(), dir.path(), 16 << 20, 1 << 20, [7; 16])
+                .await
+                .unwrap();
+            assert!(offered(&l2, 1).await);
+            l2.shared.worn.store(true, Relaxed);
+            // A directory in the probe's place stands for a disk that takes nothing.
+            let probe = dir.path().join("probe");
+            std::fs::create_dir(&probe).unwrap();
+            assert!(!offered(&l2, 2).await);
+            assert!(l2.stats().off.unwrap().contains("takes no blocks"));
+            assert_eq!(l2.stats().errors, 1);
+            std::fs::remove_dir(&probe).unwrap();
+            l2.shared.writes.end_pause();
+            assert!(offered(&l2, 3).await);
+            assert!(!l2.shared.worn.load(Relaxed));
+            assert_eq!((l2.stats().off, l2.stats().bytes), (None, 1000));
+            // The directory was emptied: nothing of the old engine is taken for a block.
+            assert!(l2.get(key(1)).await.is_none());
+            l2.close().await.unwrap();
+        });
     }
 }

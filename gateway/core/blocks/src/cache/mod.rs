@@ -1,6 +1,7 @@
 //! The two tiers of the block cache. Both hold verified payloads. Blocks are immutable, so nothing is ever invalidated: a
 //! tier may lose any block at any time, and must never give out another one.
 
+mod device;
 mod disk;
 mod l1;
 mod l2;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::{ClientOptions, RetryConfig};
 
+use super::answer::Connector;
 use super::object::ObjectBackend;
 use crate::error::{BlockError, Result};
 
@@ -14,8 +15,12 @@ use crate::error::{BlockError, Result};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(50);
 
+/// The longest silence of an answer to a request that sends little.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Opens `container[/prefix]`. The options are the keys of `object_store`, such as `azure_storage_account_name`.
-pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBackend> {
+/// `patience`: how long operations are tried again; no answer is waited for in silence for longer.
+pub fn open(place: &str, options: &HashMap<String, String>, patience: Duration) -> Result<ObjectBackend> {
     let (container, prefix) = place.split_once('/').unwrap_or((place, ""));
     if container.is_empty() {
         return Err(BlockError::Config(
@@ -33,6 +38,7 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
         .with_timeout(REQUEST_LIMIT);
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(client)
+        .with_http_connector(Connector)
         .with_container_name(container)
         .with_retry(retry);
     for (key, value) in options {
@@ -45,5 +51,5 @@ pub fn open(place: &str, options: &HashMap<String, String>) -> Result<ObjectBack
     let azure = builder
         .build()
         .map_err(|error| BlockError::Config(error.to_string()))?;
-    Ok(ObjectBackend::new(Arc::new(azure), prefix))
+    Ok(ObjectBackend::new(Arc::new(azure), prefix).with_silence(patience.min(SILENCE_LIMIT)))
 }

@@ -94,6 +94,8 @@ fn store_error(key: &str, error: &io::Error) -> StoreError {
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory => StoreError::Permanent { key, message },
+        // A bad sector stays bad: whoever reads it must hear of it, and not wait for ever.
+        _ if error.raw_os_error() == Some(libc::EIO) => StoreError::Permanent { key, message },
         _ => StoreError::Temporary { key, message },
     }
 }

@@ -1,7 +1,9 @@
 //! One narrow interface to object stores. Objects are immutable: they are created, read and deleted.
 
+mod answer;
 mod azure;
 mod file;
+mod health;
 mod object;
 pub mod open;
 mod retry;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use file::FileStore;
+pub use health::{HealthReport, StoreState};
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
 pub use stats::{Measured, StoreStats};

@@ -1,7 +1,9 @@
 //! A store over the `object_store` crate: Azure in service, memory in tests.
 
+use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,13 +13,19 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 
+use super::answer::store_error;
 use super::{ObjectInfo, Store, StoreResult};
 use crate::error::StoreError;
+
+const DEFAULT_SILENCE: Duration = Duration::from_secs(10);
 
 /// Any `ObjectStore` below a prefix.
 pub struct ObjectBackend {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// How long a request that sends little may go on without a byte of its answer. A connection that died without a word
+    /// would otherwise hold its readers until the limit of a whole request.
+    silence: Duration,
 }
 
 impl ObjectBackend {
@@ -25,7 +33,23 @@ impl ObjectBackend {
         Self {
             inner,
             prefix: Path::from(prefix),
+            silence: DEFAULT_SILENCE,
         }
+    }
+
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
+    }
+
+    /// The next part of an answer, if it comes in time.
+    async fn heard<T>(&self, key: &str, next: impl Future<Output = T>) -> StoreResult<T> {
+        tokio::time::timeout(self.silence, next)
+            .await
+            .map_err(|_| StoreError::Temporary {
+                key: key.to_owned(),
+                message: format!("no answer for {:?}", self.silence),
+            })
     }
 
     fn path(&self, key: &str) -> Path {
@@ -52,26 +76,6 @@ impl ObjectBackend {
             modified_s,
         })
     }
-}
-
-fn store_error(key: &str, error: object_store::Error) -> StoreError {
-    use object_store::Error;
-    let (key, message) = (key.to_owned(), error.to_string());
-    match error {
-        Error::NotFound { .. } => StoreError::NotFound(key),
-        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists(key),
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { key, message },
-        Error::Generic { .. } if is_range(&message) => StoreError::Range(key),
-        Error::Generic { .. } | Error::JoinError { .. } => StoreError::Temporary { key, message },
-        _ => StoreError::Permanent { key, message },
-    }
-}
-
-/// The crate has no variant for a range that begins after the end.
-fn is_range(message: &str) -> bool {
-    message.contains("416 Range Not Satisfiable")
-        || message.contains("starting at or after")
-        || message.contains("Wanted range starting at")
 }
 
 /// Cuts a stream of chunks into pieces with one copy.
@@ -117,7 +121,7 @@ impl Store for ObjectBackend {
                 ..Default::default()
             };
             let result = self.inner.put_opts(&self.path(key), payload, options).await;
-            result.map(drop).map_err(|error| store_error(key, error))
+            result.map(drop).map_err(|error| store_error(key, &error))
         })
     }
 
@@ -132,8 +136,9 @@ impl Store for ObjectBackend {
                 range: Some(GetRange::Bounded(range)),
                 ..Default::default()
             };
-            let found = self.inner.get_opts(&self.path(key), options).await;
-            let found = found.map_err(|error| store_error(key, error))?;
+            let path = self.path(key);
+            let found = self.heard(key, self.inner.get_opts(&path, options)).await?;
+            let found = found.map_err(|error| store_error(key, &error))?;
             let bytes = found.range.end - found.range.start;
             let mut cutter = Cutter {
                 piece,
@@ -142,8 +147,8 @@ impl Store for ObjectBackend {
                 pieces: Vec::new(),
             };
             let mut stream = found.into_stream();
-            while let Some(chunk) = stream.next().await {
-                cutter.take(&chunk.map_err(|error| store_error(key, error))?);
+            while let Some(chunk) = self.heard(key, stream.next()).await? {
+                cutter.take(&chunk.map_err(|error| store_error(key, &error))?);
             }
             if cutter.left > 0 {
                 let message = format!("the answer lacks {} of {bytes} bytes", cutter.left);
@@ -158,11 +163,11 @@ impl Store for ObjectBackend {
 
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
         Box::pin(async move {
+            let path = self.path(key);
             let meta = self
-                .inner
-                .head(&self.path(key))
-                .await
-                .map_err(|error| store_error(key, error))?;
+                .heard(key, self.inner.head(&path))
+                .await?
+                .map_err(|error| store_error(key, &error))?;
             self.info(&meta)
                 .ok_or_else(|| StoreError::NotFound(key.to_owned()))
         })
@@ -170,9 +175,10 @@ impl Store for ObjectBackend {
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
-            match self.inner.delete(&self.path(key)).await {
+            let path = self.path(key);
+            match self.heard(key, self.inner.delete(&path)).await? {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(store_error(key, error)),
+                Err(error) => Err(store_error(key, &error)),
             }
         })
     }
@@ -184,7 +190,7 @@ impl Store for ObjectBackend {
                 .list(Some(&self.path(prefix)))
                 .try_collect()
                 .await
-                .map_err(|error| store_error(prefix, error))?;
+                .map_err(|error| store_error(prefix, &error))?;
             Ok(found.iter().filter_map(|meta| self.info(meta)).collect())
         })
     }

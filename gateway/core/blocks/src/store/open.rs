@@ -9,27 +9,39 @@ use super::file::FileStore;
 use super::{Measured, RetryPolicy, Retrying, Store, azure};
 use crate::error::{BlockError, Result};
 
-/// Opens `file:///DIRECTORY` or `az://CONTAINER[/PREFIX]`, with retries and figures. Nothing is sent yet.
+/// How long an operation is tried again where nobody says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A disk that fails for seconds goes on failing.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Opens a store whose operations are tried again for [`PATIENCE`].
+pub fn open_store(url: &str, options: &HashMap<String, String>) -> Result<Arc<dyn Store>> {
+    open_store_with(url, options, PATIENCE)
+}
+
+/// Opens `file:///DIRECTORY` or `az://CONTAINER[/PREFIX]`, with figures and with retries for as long as `patience`.
+/// Nothing is sent yet.
 ///
 /// The options are those of `object_store` for Azure; a directory has none.
-pub fn open_store(url: &str, options: &HashMap<String, String>) -> Result<Arc<dyn Store>> {
+pub fn open_store_with(
+    url: &str,
+    options: &HashMap<String, String>,
+    patience: Duration,
+) -> Result<Arc<dyn Store>> {
+    let policy = |deadline| RetryPolicy {
+        deadline,
+        ..RetryPolicy::default()
+    };
     match url.split_once("://") {
         Some(("file", path)) if path.starts_with('/') => {
             let store = FileStore::open(Path::new(path), rand::random())
                 .map_err(|error| BlockError::Config(format!("{path}: {error}")))?;
-            // A disk that fails for seconds goes on failing.
-            let policy = RetryPolicy {
-                deadline: Duration::from_secs(2),
-                ..RetryPolicy::default()
-            };
+            let policy = policy(patience.min(DISK_PATIENCE));
             Ok(Arc::new(Retrying::new(Measured::new(store), policy)))
         }
         Some(("az", place)) => {
-            let store = azure::open(place, options)?;
-            Ok(Arc::new(Retrying::new(
-                Measured::new(store),
-                RetryPolicy::default(),
-            )))
+            let store = azure::open(place, options, patience)?;
+            Ok(Arc::new(Retrying::new(Measured::new(store), policy(patience))))
         }
         _ => Err(BlockError::Config(format!(
             "{url}: expected file:///DIRECTORY or az://CONTAINER[/PREFIX]"

@@ -2,6 +2,7 @@
 //!
 //! Two budgets keep this from making an outage worse: the time that one operation may take, and tokens that all operations
 //! share. A retry takes a token and ten successes give one back, so a store that is down sees little but first attempts.
+//! A store that says when to come again is left alone until then, by all operations.
 
 use std::future::Future;
 use std::ops::Range;
@@ -11,9 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::Instant;
 
+use super::health::Direction;
 use super::{ObjectInfo, Store, StoreResult, StoreStats};
 use crate::error::StoreError;
 
@@ -57,13 +60,17 @@ pub struct Retrying<S> {
     inner: S,
     policy: RetryPolicy,
     tokens: AtomicI64,
+    /// The store asked for no request before this.
+    closed_until: Mutex<Option<Instant>>,
 }
 
 /// The attempts of one operation.
 struct Attempts<'a> {
     policy: &'a RetryPolicy,
     tokens: &'a AtomicI64,
+    closed_until: &'a Mutex<Option<Instant>>,
     stats: Option<Arc<StoreStats>>,
+    direction: Direction,
     began: Instant,
     pause: Duration,
 }
@@ -71,22 +78,68 @@ struct Attempts<'a> {
 impl Attempts<'_> {
     /// Makes one attempt, for as long as one may take.
     async fn attempt<T>(&self, key: &str, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        self.wait_open(key).await?;
         let limit = self.policy.attempt_limit;
         let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(StoreError::Temporary {
+            let error = StoreError::Temporary {
                 key: key.to_owned(),
                 message: format!("no answer within {limit:?}"),
-            })
+            };
+            if let Some(stats) = &self.stats {
+                stats.judge(self.direction, Some(&error));
+            }
+            Err(error)
         });
         if result.is_ok() && self.tokens.load(Relaxed) < i64::from(self.policy.tokens) * TOKEN_PARTS {
             self.tokens.fetch_add(1, Relaxed);
         }
+        if let Err(StoreError::Throttled {
+            retry_after: Some(after),
+            ..
+        }) = &result
+        {
+            let until = Instant::now() + *after;
+            let mut closed = self.closed_until.lock();
+            *closed = closed.max(Some(until));
+        }
         result
+    }
+
+    /// Waits until the store may be asked; an error where that is after the deadline.
+    async fn wait_open(&self, key: &str) -> StoreResult<()> {
+        loop {
+            let until = *self.closed_until.lock();
+            let Some(until) = until else {
+                return Ok(());
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.closed_until.lock().take_if(|latest| *latest <= until);
+                return Ok(());
+            }
+            // Spread over a tenth more, so that not all come at the same moment.
+            let wait = left + self.jittered(left / 10);
+            if self.began.elapsed() + wait > self.policy.deadline {
+                return Err(StoreError::Throttled {
+                    key: key.to_owned(),
+                    message: format!(
+                        "the store asked to be left alone for {:.0} s more",
+                        left.as_secs_f64()
+                    ),
+                    retry_after: None,
+                });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn jittered(&self, longest: Duration) -> Duration {
+        longest.mul_f64((self.policy.jitter)().clamp(0.0, 1.0))
     }
 
     /// Waits before the next attempt; gives the error back where there is to be none.
     async fn after(&mut self, error: StoreError) -> StoreResult<()> {
-        let pause = self.pause.mul_f64((self.policy.jitter)().clamp(0.0, 1.0));
+        let pause = self.jittered(self.pause);
         if !error.is_temporary() || self.began.elapsed() + pause > self.policy.deadline || !self.take_token()
         {
             return Err(error);
@@ -115,14 +168,17 @@ impl<S: Store> Retrying<S> {
             inner,
             policy,
             tokens,
+            closed_until: Mutex::default(),
         }
     }
 
-    fn attempts(&self) -> Attempts<'_> {
+    fn attempts(&self, direction: Direction) -> Attempts<'_> {
         Attempts {
             policy: &self.policy,
             tokens: &self.tokens,
+            closed_until: &self.closed_until,
             stats: self.inner.stats(),
+            direction,
             began: Instant::now(),
             pause: self.policy.first_pause,
         }
@@ -130,10 +186,11 @@ impl<S: Store> Retrying<S> {
 
     async fn retried<'a, T>(
         &'a self,
+        direction: Direction,
         key: &'a str,
         op: impl Fn(&'a S) -> BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.attempts(direction);
         loop {
             match attempts.attempt(key, op(&self.inner)).await {
                 Ok(value) => return Ok(value),
@@ -174,7 +231,7 @@ fn end_of(chunks: &[Bytes], len: usize) -> Vec<u8> {
 impl<S: Store> Store for Retrying<S> {
     fn put<'a>(&'a self, key: &'a str, chunks: &'a [Bytes]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
-            let mut attempts = self.attempts();
+            let mut attempts = self.attempts(Direction::Write);
             let mut first = true;
             loop {
                 match attempts.attempt(key, self.inner.put(key, chunks)).await {
@@ -195,19 +252,21 @@ impl<S: Store> Store for Retrying<S> {
         range: Range<u64>,
         piece: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<Bytes>>> {
-        Box::pin(self.retried(key, move |inner| inner.get_pieces(key, range.clone(), piece)))
+        Box::pin(self.retried(Direction::Read, key, move |inner| {
+            inner.get_pieces(key, range.clone(), piece)
+        }))
     }
 
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
-        Box::pin(self.retried(key, move |inner| inner.head(key)))
+        Box::pin(self.retried(Direction::Read, key, move |inner| inner.head(key)))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(self.retried(key, move |inner| inner.delete(key)))
+        Box::pin(self.retried(Direction::Write, key, move |inner| inner.delete(key)))
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
-        Box::pin(self.retried(prefix, move |inner| inner.list(prefix)))
+        Box::pin(self.retried(Direction::Read, prefix, move |inner| inner.list(prefix)))
     }
 
     fn stats(&self) -> Option<Arc<StoreStats>> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use caudal_base::Histogram;
 use futures::future::BoxFuture;
 
+use super::health::{Direction, Health, StoreState};
 use super::{ObjectInfo, Store, StoreResult};
 use crate::error::StoreError;
 
@@ -28,19 +29,22 @@ pub struct StoreStats {
     pub retries: AtomicU64,
     pub get: Histogram,
     pub put: Histogram,
+    pub health: Health,
 }
 
 impl StoreStats {
-    fn note<T>(&self, count: &AtomicU64, result: &StoreResult<T>) {
+    /// Takes note of an attempt.
+    fn note<T>(&self, count: &AtomicU64, direction: Direction, result: &StoreResult<T>) {
         count.fetch_add(1, Relaxed);
-        if let Err(error) = result
-            && !matches!(
-                error,
-                StoreError::NotFound(_) | StoreError::AlreadyExists(_) | StoreError::Range(_)
-            )
-        {
+        self.judge(direction, result.as_ref().err());
+    }
+
+    /// Takes note of how an attempt ended. Of one that was given up only its caller can tell.
+    pub(super) fn judge(&self, direction: Direction, error: Option<&StoreError>) {
+        if error.is_some_and(|error| StoreState::of(error) != StoreState::Ok) {
             self.errors.fetch_add(1, Relaxed);
         }
+        self.health.note(direction, error);
     }
 }
 
@@ -64,7 +68,7 @@ impl<S: Store> Store for Measured<S> {
         Box::pin(async move {
             let began = Instant::now();
             let result = self.inner.put(key, chunks).await;
-            self.stats.note(&self.stats.puts, &result);
+            self.stats.note(&self.stats.puts, Direction::Write, &result);
             if result.is_ok() {
                 self.stats.put.record(began.elapsed());
                 let bytes: usize = chunks.iter().map(Bytes::len).sum();
@@ -83,7 +87,7 @@ impl<S: Store> Store for Measured<S> {
         Box::pin(async move {
             let began = Instant::now();
             let result = self.inner.get_pieces(key, range, piece).await;
-            self.stats.note(&self.stats.gets, &result);
+            self.stats.note(&self.stats.gets, Direction::Read, &result);
             if let Ok(pieces) = &result {
                 self.stats.get.record(began.elapsed());
                 let bytes: usize = pieces.iter().map(Bytes::len).sum();
@@ -96,7 +100,7 @@ impl<S: Store> Store for Measured<S> {
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<ObjectInfo>> {
         Box::pin(async move {
             let result = self.inner.head(key).await;
-            self.stats.note(&self.stats.heads, &result);
+            self.stats.note(&self.stats.heads, Direction::Read, &result);
             result
         })
     }
@@ -104,7 +108,7 @@ impl<S: Store> Store for Measured<S> {
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
             let result = self.inner.delete(key).await;
-            self.stats.note(&self.stats.deletes, &result);
+            self.stats.note(&self.stats.deletes, Direction::Write, &result);
             result
         })
     }
@@ -112,7 +116,7 @@ impl<S: Store> Store for Measured<S> {
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<ObjectInfo>>> {
         Box::pin(async move {
             let result = self.inner.list(prefix).await;
-            self.stats.note(&self.stats.lists, &result);
+            self.stats.note(&self.stats.lists, Direction::Read, &result);
             result
         })
     }

@@ -24,6 +24,10 @@ pub enum Fault {
     ReplyLost,
     /// An answer that trying again does not change.
     Fatal,
+    /// The store wants to be left alone for so long.
+    Throttled(Duration),
+    /// The credential does not do.
+    Denied,
     /// One bit of the answer is flipped.
     Flipped,
     /// The answer lacks its last bytes.
@@ -97,6 +101,15 @@ impl Faulty {
             Fault::Fatal => Err(StoreError::Permanent {
                 key: key.to_owned(),
                 message: "no".to_owned(),
+            }),
+            Fault::Throttled(after) => Err(StoreError::Throttled {
+                key: key.to_owned(),
+                message: "busy".to_owned(),
+                retry_after: Some(after),
+            }),
+            Fault::Denied => Err(StoreError::Denied {
+                key: key.to_owned(),
+                message: "not you".to_owned(),
             }),
             Fault::ReplyLost => {
                 drop(work.await);
