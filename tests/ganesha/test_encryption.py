@@ -138,7 +138,7 @@ def test_a_plain_file_system_is_encrypted_later(caudal: Callable[..., Caudal], d
     assert '"clean": true' in server.cli("fsck", "--deep", "--json")
 
     # A bit that flips in the store is an error for the client, never other data.
-    server.expect("nfs3_read_cb converted to NFS3ERR_IO")
+    server.expect("nfs3_read_cb converted to NFS3ERR_IO", "block.unreadable")
     for name, data in packs(server).items():
         if len(data) > 4096:
             flipped = bytearray(data)
