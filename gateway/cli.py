@@ -11,6 +11,7 @@ import re
 import secrets
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -22,8 +23,8 @@ from rich.markup import escape
 from gateway import config as configuration
 from gateway import launch, log, status_view
 from gateway.cli_keys import key_app
+from gateway.cli_parts import State, call, out
 from gateway.config import DEFAULT_STATE, KEYS, Config
-from gateway.control import ControlClient
 from gateway.errors import CaudalError, Exit, NotRunningError
 from gateway.state import StateDir
 from gateway.supervisor import Served
@@ -51,7 +52,6 @@ def _help(key: str) -> str:
     return escape(KEYS[key].help)
 
 
-State = Annotated[Path, typer.Option("--state", envvar="CAUDAL_STATE", help=_help("state"))]
 Text = str | None
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="CAUDAL_CONFIG", help="Configuration file (TOML).")
@@ -111,7 +111,7 @@ def up(
     loaded = _effective_config(where, config, flags)
     launcher = launch.Launcher(loaded, os.environ, _new_fs_id)
     if detach:
-        with _out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
+        with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
             served = launcher.detached()
         _tell_served(loaded, served)
     else:
@@ -126,12 +126,12 @@ def _new_fs_id() -> bytes:
 def _tell_served(config: Config, served: Served) -> None:
     port = f":{served.nfs_port}" if served.nfs_port != 2049 else ""
     versions = ", ".join(served.versions)
-    _out().print(
+    out().print(
         f"serving [bold]{escape(config.export)}[/bold] from {escape(config.store)} over NFS {versions}{port}"
     )
     if served.note:
-        _out().print(f"[yellow]{escape(served.note)}[/yellow]")
-    _out().print(f"mount it: {escape(mount_command(config, served))}")
+        out().print(f"[yellow]{escape(served.note)}[/yellow]")
+    out().print(f"mount it: {escape(mount_command(config, served))}")
 
 
 def mount_command(config: Config, served: Served) -> str:
@@ -149,9 +149,9 @@ def down(
 ) -> None:
     """Stop the server. Without --flush the journal keeps what is not in the store yet."""
     if launch.down(StateDir(state), flush=flush):
-        _out().print(f"stopped the server of {escape(str(state))}")
+        out().print(f"stopped the server of {escape(str(state))}")
     else:
-        _out().print(f"no server is running on {escape(str(state))}")
+        out().print(f"no server is running on {escape(str(state))}")
 
 
 @app.command()
@@ -161,11 +161,11 @@ def status(
 ) -> None:
     """Show how the server is doing."""
     directory = StateDir(state)
-    found = _with_nfs(directory, _call(directory, "status"))
+    found = _with_nfs(directory, call(directory, "status"))
     if as_json:
         typer.echo(json.dumps(found, indent=2, default=str))
     else:
-        _out().print(status_view.render(found))
+        out().print(status_view.render(found))
 
 
 def _with_nfs(directory: StateDir, found: object) -> dict[str, Any]:
@@ -183,8 +183,8 @@ def flush(
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is in the store.")] = False,
 ) -> None:
     """Bring what was acknowledged before this command to the store."""
-    result = _call(StateDir(state), "flush", timeout_s=None if wait else 30.0, wait=wait)
-    _out().print("everything acknowledged is in the store" if wait else "the flush has begun")
+    result = call(StateDir(state), "flush", timeout_s=None if wait else 30.0, wait=wait)
+    out().print("everything acknowledged is in the store" if wait else "the flush has begun")
     _print_fields(result)
 
 
@@ -196,8 +196,8 @@ def cache_drop(
 ) -> None:
     """Empty the block cache: both levels, or the one that is named. What is dirty stays."""
     both = not l1 and not l2
-    _call(StateDir(state), "cache_drop", timeout_s=300.0, l1=l1 or both, l2=l2 or both)
-    _out().print(
+    call(StateDir(state), "cache_drop", timeout_s=300.0, l1=l1 or both, l2=l2 or both)
+    out().print(
         "dropped " + " and ".join(name for name, on in (("L1", l1 or both), ("L2", l2 or both)) if on)
     )
 
@@ -213,7 +213,7 @@ def fsck(
     directory = StateDir(state)
     report = (_served_fsck if directory.is_locked() else _offline_fsck)(directory, repair=repair, deep=deep)
     fields = cast("dict[str, Any]", report)
-    typer.echo(json.dumps(fields, indent=2, default=str)) if as_json else _out().print(
+    typer.echo(json.dumps(fields, indent=2, default=str)) if as_json else out().print(
         status_view.render_fsck(fields)
     )
     if not fields.get("clean", False):
@@ -238,10 +238,7 @@ def _served_fsck(directory: StateDir, *, repair: bool, deep: bool) -> object:
     """The check beside a running server, in this process: the server has better things to do."""
     from gateway.fsal.check import fsck_served
 
-    def call(op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
-        return _call(directory, op, timeout_s, **fields)
-
-    return fsck_served(directory.root, os.environ, call, repair=repair, deep=deep)
+    return fsck_served(directory.root, os.environ, partial(call, directory), repair=repair, deep=deep)
 
 
 @app.command()
@@ -265,7 +262,7 @@ def config_check(
     """Say whether the configuration is right, and what is wrong with it."""
     loaded = _load_for_display(config, state)
     source = f" {config}" if config is not None else ""
-    _out().print(
+    out().print(
         f"the configuration{escape(source)} is right: {len(loaded.explicit)} keys given, the others by default"
     )
 
@@ -285,25 +282,10 @@ def _load_for_display(file: Path | None, state: Path | None) -> Config:
     return _effective_config(where, file, {} if state is None else {"state": str(state)})
 
 
-def _call(directory: StateDir, op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
-    """An operation of the running server. Raises NotRunningError that names the state directory."""
-    if not directory.is_locked():
-        raise NotRunningError(
-            f"no server is running on {directory.root}",
-            f"start one with `caudal up --state {directory.root}`",
-        )
-    with ControlClient(directory.control_socket, timeout_s) as client:
-        return client.call(op, **fields)
-
-
 def _print_fields(result: object) -> None:
     if isinstance(result, dict):
         for key, value in cast("dict[str, object]", result).items():
-            _out().print(f"  {escape(key)}: {escape(str(value))}")
-
-
-def _out() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+            out().print(f"  {escape(key)}: {escape(str(value))}")
 
 
 def spread(arguments: Sequence[str]) -> list[str]:

@@ -3,25 +3,25 @@
 import os
 import secrets
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gateway import config as configuration
-from gateway.config import DEFAULT_STATE, KEYS, Config
-from gateway.control import ControlClient
-from gateway.errors import CaudalError, NotRunningError
+from gateway.cli_parts import State, call, out
+from gateway.config import DEFAULT_STATE, Config
+from gateway.errors import CaudalError
 from gateway.objects import core_options, key_file
 from gateway.objects.key_file import KEY_BYTES, KeyFile, read_key_file
 from gateway.state import StateDir
 
 key_app = typer.Typer(help="The keys that packs are encrypted with.", no_args_is_help=True)
-State = Annotated[Path, typer.Option("--state", envvar="CAUDAL_STATE", help=escape(KEYS["state"].help))]
-CALL_TIMEOUT_S: Final = 60.0
+RELOAD_TIMEOUT_S: Final = 60.0
+"""It asks the store."""
 
 
 @key_app.command("create")
@@ -31,9 +31,7 @@ def create(
 ) -> None:
     """Make a key file with one new key. Keep a copy of it in another place."""
     key_file.create(file, key_id, secrets.token_bytes(KEY_BYTES))
-    _out().print(
-        f"made {escape(str(file))} with the key [bold]{escape(key_id)}[/bold]; keep a copy elsewhere"
-    )
+    out().print(f"made {escape(str(file))} with the key [bold]{escape(key_id)}[/bold]; keep a copy elsewhere")
 
 
 @key_app.command("list")
@@ -56,7 +54,7 @@ def list_keys(
         role = "current" if key_id == file.current else "for reading" if key_id in file.ids else "MISSING"
         need = "needs it" if key_id in needed else ""
         table.add_row(escape(key_id), role, need, *((str(counts[key_id]),) if packs else ()))
-    _out().print(table)
+    out().print(table)
 
 
 @key_app.command("rotate")
@@ -67,7 +65,7 @@ def rotate(
     """Put a new key first in the key file. New packs are sealed with it; the old keys stay for reading."""
     _, file = _key_file(state)
     new = key_file.add(file.path, key_id, secrets.token_bytes(KEY_BYTES))
-    _out().print(
+    out().print(
         f"the current key is [bold]{escape(new)}[/bold]; copy {escape(str(file.path))} elsewhere again"
     )
     _reload(StateDir(state))
@@ -80,11 +78,8 @@ def rewrite(state: State = DEFAULT_STATE) -> None:
 
     directory = StateDir(state)
 
-    def call(op: str, timeout_s: float | None = 30.0, **fields: object) -> Any:
-        return _call(directory, op, timeout_s, **fields)
-
-    done = seal_anew(state, os.environ, call)
-    _out().print(f"nothing lives in {done.packs} old packs any more; garbage collection deletes them")
+    done = seal_anew(state, os.environ, partial(call, directory))
+    out().print(f"nothing lives in {done.packs} old packs any more; garbage collection deletes them")
     if done.packs_left:
         raise CaudalError(
             f"something lives in {done.packs_left} old packs still", "it was busy: run the command again"
@@ -104,7 +99,7 @@ def retire(
 
     directory = StateDir(state)
     if directory.is_locked():
-        used = _call(directory, "status")["encryption"].get("used_since_start", [])
+        used = call(directory, "status")["encryption"].get("used_since_start", [])
         if key_id in used:
             raise CaudalError(
                 f"the running server has sealed with the key {key_id}, and may have packs on their way",
@@ -115,7 +110,7 @@ def retire(
     # In this order: a crash between leaves a key too many, never one too few.
     keys.forget(store, key_id)
     key_file.remove(file.path, key_id)
-    _out().print(f"the key {escape(key_id)} is out of use; backups of the key file may drop it")
+    out().print(f"the key {escape(key_id)} is out of use; backups of the key file may drop it")
     _reload(directory)
 
 
@@ -137,20 +132,6 @@ def _store(settings: Config) -> Any:
 
 def _reload(directory: StateDir) -> None:
     if directory.is_locked():
-        _call(directory, "keys_reload")
+        call(directory, "keys_reload", RELOAD_TIMEOUT_S)
     else:
-        _out().print("no server is running: the next start takes it")
-
-
-def _call(directory: StateDir, op: str, timeout_s: float | None = CALL_TIMEOUT_S, **fields: object) -> Any:
-    if not directory.is_locked():
-        raise NotRunningError(
-            f"no server is running on {directory.root}",
-            f"start one with `caudal up --state {directory.root}`",
-        )
-    with ControlClient(directory.control_socket, timeout_s) as client:
-        return client.call(op, **fields)
-
-
-def _out() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+        out().print("no server is running: the next start takes it")

@@ -239,6 +239,20 @@ def run_loop(turn: Callable[[], bool], stop: threading.Event) -> int:
     return failures
 
 
+def scripted(outcomes: list[Exception | bool], stop: threading.Event) -> Callable[[], bool]:
+    """A loop's turn that raises or returns one outcome after the other; with the last one the loop is to stop."""
+
+    def turn() -> bool:
+        outcome = outcomes.pop(0)
+        if not outcomes:
+            stop.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return turn
+
+
 @pytest.mark.parametrize("error", [NotRunningError("away"), OSError(5, "disk"), ValueError("odd")])
 def test_a_loop_outlives_failures(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
@@ -251,15 +265,7 @@ def test_a_loop_outlives_failures(error: Exception, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(stop, "wait", wait)
     outcomes: list[Exception | bool] = [error, error, True, error, False]
 
-    def turn() -> bool:
-        outcome = outcomes.pop(0)
-        if not outcomes:
-            stop.set()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    assert run_loop(turn, stop) == 3
+    assert run_loop(scripted(outcomes, stop), stop) == 3
     assert waits == [RETRY_FIRST_S, RETRY_FIRST_S * 2, 0.0, RETRY_FIRST_S, 0.0]
 
 
@@ -270,16 +276,8 @@ def test_a_loop_tells_its_trouble_and_its_end() -> None:
     away = ControlError(STORE_AWAY, "no answer")
     outcomes: list[Exception | bool] = [full, NotRunningError("away"), True, True, away, False]
 
-    def turn() -> bool:
-        outcome = outcomes.pop(0)
-        if not outcomes:
-            stop.set()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
     with capture_logs() as lines:
-        Loop("test", 0.0, stop).run(turn, lambda: None, told.append)
+        Loop("test", 0.0, stop).run(scripted(outcomes, stop), lambda: None, told.append)
     assert told == ["database or disk is full", None, "no answer", None]
     # That the store is away is no defect of ours: no trace of the stack.
     assert [line["event"] for line in lines] == ["task.failed", "owner.away", "store.away"]
