@@ -59,6 +59,8 @@ class Config:
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
+    owner_lease_s: int
+    owner_strict: bool
     lease_s: int
     grace_s: int
     start_timeout_s: float
@@ -153,6 +155,16 @@ KEYS: Final[dict[str, Key]] = {
         _fixed(30.0),
         "How long reads wait for a store that does not answer (and writes for room in the journal, 10 s at most)"
         " before clients are told to come again.",
+    ),
+    "owner_lease_s": Key(
+        values.whole(15, 60),
+        _fixed(30),
+        "Lease of this server on the file system: how long another one that takes it over waits.",
+    ),
+    "owner_strict": Key(
+        values.yes_or_no,
+        _fixed(False),
+        "Stop answering while the store has not confirmed the lease in time; else serving goes on without the store.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
