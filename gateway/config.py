@@ -22,6 +22,7 @@ DEFAULT_STATE: Final = Path("/var/lib/caudal")
 ENV_PREFIX: Final = "CAUDAL_"
 # Of the file: `up` writes it, people may. Raised when an older version would misunderstand a file.
 FORMAT: Final = 1
+AZURE_LEASE_MIN_S: Final = 15
 # Variables of other parts of the product that share the prefix.
 OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_DEBUG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
 
@@ -157,7 +158,7 @@ KEYS: Final[dict[str, Key]] = {
         " before clients are told to come again.",
     ),
     "owner_lease_s": Key(
-        values.whole(15, 60),
+        values.whole(2, 60),
         _fixed(30),
         "Lease of this server on the file system: how long another one that takes it over waits.",
     ),
@@ -315,6 +316,11 @@ def _check_whole(config: Config) -> None:
             f"journal_limit_bytes ({values.human(config.journal_limit_bytes)}) holds fewer than two segments"
             f" of {values.human(config.segment_bytes)}",
             "raise journal_limit_bytes or lower segment_bytes",
+        )
+    if config.store.startswith("az:") and config.owner_lease_s < AZURE_LEASE_MIN_S:
+        raise ConfigError(
+            f"owner_lease_s ({config.owner_lease_s}) is shorter than a lease of Azure's may be",
+            f"give {AZURE_LEASE_MIN_S} to 60",
         )
     if config.grace_s < config.lease_s:
         raise ConfigError(
