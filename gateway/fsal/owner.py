@@ -147,6 +147,9 @@ class Owner:
         Commands(self).register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
+        self._watch()
+
+    def _watch(self) -> None:
         heap = HeapTrimmer()
         heap.start()
         self._stack.callback(heap.stop)

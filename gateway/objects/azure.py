@@ -117,10 +117,12 @@ class AzureRootStore:
                         content_settings=settings,
                         lease=None if lease_id is None else self._lease(lease_id),
                     )
-            except (ResourceExistsError, ResourceModifiedError) as error:
+            except HttpResponseError as error:
                 if _code(error).startswith("Lease"):
                     raise (LeaseHeldError if lease_id is None else LeaseLostError) from error
-                raise RootChangedError from error
+                if isinstance(error, ResourceExistsError | ResourceModifiedError):
+                    raise RootChangedError from error
+                raise
             return str(done["etag"])
 
     def acquire_lease(self, lease_id: str, duration_s: int) -> None:
