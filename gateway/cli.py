@@ -96,6 +96,8 @@ def up(
     metadata_memory_bytes: Annotated[Text, typer.Option(help=_help("metadata_memory_bytes"))] = None,
     flush_age_s: Annotated[Text, typer.Option(help=_help("flush_age_s"))] = None,
     checkpoint_interval_s: Annotated[Text, typer.Option(help=_help("checkpoint_interval_s"))] = None,
+    backup_interval_s: Annotated[Text, typer.Option(help=_help("backup_interval_s"))] = None,
+    backup_retention_s: Annotated[Text, typer.Option(help=_help("backup_retention_s"))] = None,
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
     gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
     store_wait_s: Annotated[Text, typer.Option(help=_help("store_wait_s"))] = None,

@@ -56,6 +56,8 @@ class Config:
     metadata_memory_bytes: int
     flush_age_s: float
     checkpoint_interval_s: float
+    backup_interval_s: float
+    backup_retention_s: float
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
@@ -141,6 +143,14 @@ KEYS: Final[dict[str, Key]] = {
     "flush_age_s": Key(values.seconds(0, 3600), _fixed(2.0), "Age at which written bytes go to the store."),
     "checkpoint_interval_s": Key(
         values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."
+    ),
+    "backup_interval_s": Key(
+        values.seconds(0.05, 3600), _fixed(5.0), "Time between backups of changed metadata into the store."
+    ),
+    "backup_retention_s": Key(
+        values.seconds(0, 86400 * 3650),
+        _fixed(7 * 86400.0),
+        "How far back metadata can be recovered from the store, whose deleted data is kept as long; 0: the present only.",
     ),
     "gc_interval_s": Key(
         values.seconds(0.1, 86400), _fixed(60.0), "Time between looks for packs to delete or compact."

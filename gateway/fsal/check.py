@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway import _core, config
+from gateway import _core, backup_memo, config
 from gateway.config import Config
 from gateway.data import fsck
 from gateway.data.problems import Problem
@@ -42,6 +42,8 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
         if not repair or report.clean:
             return _fields(report, repaired=0)
         ops = [op for problem in report.problems for op in problem.repair]
+        # Before the database, of which the journal and so the chain of backups will know nothing.
+        backup_memo.forget(root)
         with database.writer() as connection:
             checkpoint.repair(connection, ops)
         return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
