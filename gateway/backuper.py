@@ -41,6 +41,8 @@ SMALL_S: Final = 1.0
 FAILED_REST_S: Final = 60.0
 EXPIRE_S: Final = 3600.0
 SAMPLES_MAX: Final = 10_000
+# Records that hold no rows move the chain on too, so that the journal can be trimmed; not worth an object each time.
+EMPTY_S: Final = 30.0
 
 
 class Tail(Protocol):
@@ -56,12 +58,15 @@ class Tail(Protocol):
 
 
 class Position(NamedTuple):
-    """Where the owner stands. `snapshots_wanted` above `snapshots_made`: a snapshot is to be made at once. `key`: seals."""
+    """Where the owner stands. `wanted_lsn`: somebody waits for the backup to come that far. `snapshots_wanted` above
+    `snapshots_made`: a snapshot is to be made at once. `key`: seals.
+    """
 
     epoch: int
     durable_lsn: int
     checkpoint_lsn: int
     backup_lsn: int
+    wanted_lsn: int = 0
     snapshots_wanted: int = 0
     snapshots_made: int = 0
     key: str | None = None
@@ -140,6 +145,7 @@ class Backuper:
         self._newest_key: str | None = None
         self._since_bytes = self._since_count = 0
         self._not_before_s = 0.0
+        self._put_at_s = 0.0
         self._expire_at_s = 0.0
         self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES_MAX)
         self._complete_ns = 0
@@ -175,7 +181,7 @@ class Backuper:
             self._reload_keys()
         if self._tail is None or position.epoch != self._epoch:
             self._begin(position)
-        self._follow(position.checkpoint_lsn)
+        self._follow(position.checkpoint_lsn, boundary=self._empty_due(position))
         self._tell(position)
         if self._upload is None and self._is_due(position):
             self._begin_snapshot(position)
@@ -258,9 +264,14 @@ class Backuper:
         self._since_count += 1
         self._failpoint("backup.after_increment")
         self._end_lsn = to_lsn
+        self._put_at_s = self._monotonic_s()
         if self._rooted:
             # Until this is on the disk, the next steward would put the same rows once more.
             self._memo.write(to_lsn)
+
+    def _empty_due(self, position: Position) -> bool:
+        wanted = self._end_lsn is not None and position.wanted_lsn > self._end_lsn
+        return wanted or self._monotonic_s() - self._put_at_s >= EMPTY_S
 
     # What is complete since when
 
@@ -362,11 +373,9 @@ class Backuper:
         self._expire_at_s = self._monotonic_s() + EXPIRE_S
 
     def _tell(self, position: Position) -> None:
-        if not self._rooted or self._tail is None or self._end_lsn is None:
+        lsn = self._end_lsn
+        if not self._rooted or lsn is None:
             return
-        # Beyond the end of the chain nothing but data follows up to here.
-        lsn = max(self._end_lsn, min(self._tail.position, position.checkpoint_lsn))
-        self._complete_at(lsn)
         told = {"lsn": lsn, **self._told, "key": self._newest_key}
         if lsn > position.backup_lsn or told != self._last_told:
             made = int(str(self._told.get("snapshots_made", 0)))

@@ -24,6 +24,7 @@ from gateway import config as configuration
 from gateway import launch, log, status_view
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
+from gateway.cli_recover import recover
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.errors import CaudalError, Exit, NotRunningError
 from gateway.state import StateDir
@@ -42,6 +43,7 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
+app.command("recover")(recover)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.

@@ -77,6 +77,13 @@ class Config:
         keys = [key for key in KEYS if everything or key in self.explicit]
         return "".join(f"{key} = {values.to_toml(getattr(self, key))}\n" for key in keys)
 
+    def file_text(self) -> str:
+        """The configuration file of a state directory: what the next start without one begins with."""
+        return (
+            "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
+            f"format = {FORMAT}\n" + self.to_toml()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Key:

@@ -151,6 +151,7 @@ class BackupCommands:
             "durable_lsn": owner.core.durable_lsn,
             "checkpoint_lsn": owner.namespace.checkpoint_lsn,
             "backup_lsn": self.progress.backup_lsn,
+            "wanted_lsn": self.progress.wanted_lsn,
             "snapshots_wanted": self.progress.snapshots_wanted,
             "snapshots_made": self.progress.snapshots_made,
             "key": owner.encryption.ring.current if owner.encryption.ring is not None else None,

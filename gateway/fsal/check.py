@@ -15,14 +15,13 @@ from gateway.data import fsck
 from gateway.data.problems import Problem
 from gateway.errors import CaudalError
 from gateway.fsal.encryption import open_ring
+from gateway.fsal.replay_rows import replay_rows
 from gateway.metadata import checkpoint
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import encode
 from gateway.objects import core_options
 from gateway.state import StateDir
 
-BATCH_RECORDS = 2000
-REPLAY_CACHE_BYTES = 16 << 20
 CATCH_UP_S = 60.0
 
 
@@ -37,7 +36,7 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
     settings = config.effective(root)
     database = open_database(root)
     try:
-        _checkpoint_all(database, settings, root, env)
+        replay_rows(database, settings, env)
         report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
             return _fields(report, repaired=0)
@@ -88,56 +87,6 @@ def _quiet_lsn(call: Call) -> int | None:
     """The durable LSN while nothing waits to be flushed; None while something does."""
     status = call("status")
     return int(status["durable_lsn"]) if not status["flush"]["dirty_inodes"] else None
-
-
-def _checkpoint_all(database: Database, settings: Config, root: Path, env: Mapping[str, str]) -> None:
-    """Brings every row that the journal holds into the database, as a start would: by replay, which knows where a crash
-    cut the journal off.
-    """
-    identity = StateDir(root).read_identity()
-    assert identity is not None
-    with database.reader() as connection:
-        reached = checkpoint.checkpoint_lsn(connection)
-    batch: list[tuple[int, bytes]] = []
-
-    def apply() -> None:
-        with database.writer() as connection:
-            checkpoint.apply(connection, batch)
-        batch.clear()
-
-    def collect(lsn: int, payload: bytes) -> tuple[()]:
-        batch.append((lsn, payload))
-        if len(batch) >= BATCH_RECORDS:
-            apply()
-        return ()
-
-    core = _open_core(settings, identity.fs_id, env)
-    try:
-        core.replay(from_lsn=reached + 1, on_rows=collect, load=lambda _: None)
-    finally:
-        core.close()
-    apply()
-
-
-def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.Core:
-    """A core that only ever replays: it has no caches to speak of, and its epoch is never written."""
-    return _core.Core(
-        fs_id=fs_id,
-        epoch=1,
-        journal=[str(path) for path in settings.journal],
-        store_url=settings.store,
-        store_options=core_options(settings.store, env),
-        l1_bytes=REPLAY_CACHE_BYTES,
-        l2_dir=None,
-        l2_bytes=0,
-        segment_bytes=settings.segment_bytes,
-        journal_limit_bytes=settings.journal_limit_bytes,
-        dirty_memory_bytes=settings.dirty_memory_bytes,
-        max_inodes=settings.max_inodes,
-        readahead_bytes=0,
-        pack_bytes=settings.pack_bytes,
-        io_threads=1,
-    )
 
 
 def wait_for_steward(call: Call) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from gateway.metadata.checkpoint_sql import Statements
 from gateway.metadata.database import Database, read_meta
 from gateway.metadata.errors import MetadataError
 
@@ -59,6 +60,12 @@ def read(path: Path) -> Copied:
         facts = read_meta(connection)
         schema = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
         return Copied(int(facts["checkpoint_lsn"]), schema, int(facts["inodes"]), int(facts["bytes"]))
+
+
+def mark_forked(database: Database, epoch: int) -> None:
+    """Notes that epochs before `epoch` may have gone on elsewhere, beyond what this database was recovered to."""
+    with database.writer() as connection:
+        Statements(connection).put_facts({"forked_epoch": str(epoch)})
 
 
 @contextmanager
