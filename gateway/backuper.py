@@ -14,13 +14,13 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from gateway._core import CorruptError
-from gateway.backup_memo import FILE, Memo
 from gateway.backup_upload import Upload
 from gateway.metadata import snapshot
 from gateway.metadata.database import Database
 from gateway.objects import backup_chain
 from gateway.objects.backup_chain import NS_PER_MS, Increment, Snapshot
 from gateway.objects.backup_format import IncrementHead, encode_records
+from gateway.objects.backup_memo import FILE, Memo
 from gateway.objects.backup_store import BackupStore
 
 log = structlog.get_logger(__name__)
@@ -150,6 +150,7 @@ class Backuper:
         self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES_MAX)
         self._complete_ns = 0
         self._told: dict[str, object] = {}
+        self._made = 0
         self._last_told: dict[str, object] = {}
         self._oldest_lsn: int | None = None
         self._oldest_epoch = 0
@@ -196,6 +197,7 @@ class Backuper:
 
     def _begin(self, position: Position) -> None:
         self._epoch = position.epoch
+        self._put_at_s = self._monotonic_s()
         if self._end_lsn is None:
             self._load()
         if self._end_lsn is not None:
@@ -337,8 +339,8 @@ class Backuper:
         self._memo.write(self._end_lsn)
         took_s = self._monotonic_s() - self._upload_began_s
         self._not_before_s = self._monotonic_s() + REST_FACTOR * max(0.0, took_s - SMALL_S)
-        # A waiting tell() says which wish for a snapshot was met.
-        self._told["snapshots_made"] = self._upload_number
+        # Which wish for a snapshot was met.
+        self._made = self._upload_number
         self._expire_at_s = 0.0
         log.info(
             "backup.snapshot",
@@ -376,8 +378,7 @@ class Backuper:
         lsn = self._end_lsn
         if not self._rooted or lsn is None:
             return
-        told = {"lsn": lsn, **self._told, "key": self._newest_key}
-        if lsn > position.backup_lsn or told != self._last_told:
-            made = int(str(self._told.get("snapshots_made", 0)))
-            self._owner.backed_up(lsn, self._complete_ns, made, told)
+        told = {**self._told, "key": self._newest_key}
+        if lsn > position.backup_lsn or self._made > position.snapshots_made or told != self._last_told:
+            self._owner.backed_up(lsn, self._complete_ns, self._made, told)
             self._last_told = told

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway import _core, backup_memo, backuper, checkpointer, log, pack_proposals
+from gateway import _core, backuper, checkpointer, log, pack_proposals
 from gateway.backuper import Backuper
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
@@ -27,7 +27,7 @@ from gateway.errors import STORE_AWAY, CaudalError, ControlError, NotRunningErro
 from gateway.metadata import usage
 from gateway.metadata.database import Database, read_meta, sqlite_url
 from gateway.metadata.usage import Move
-from gateway.objects import core_options, keys
+from gateway.objects import backup_memo, core_options, keys
 from gateway.objects.backup_store import BackupStore
 from gateway.objects.key_file import read_key_file
 from gateway.processes import die_with_parent

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway import _core, backup_memo, config
+from gateway import _core, config
 from gateway.config import Config
 from gateway.data import fsck
 from gateway.data.problems import Problem
@@ -19,7 +19,7 @@ from gateway.fsal.replay_rows import replay_rows
 from gateway.metadata import checkpoint
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import encode
-from gateway.objects import core_options
+from gateway.objects import backup_memo, core_options
 from gateway.state import StateDir
 
 CATCH_UP_S = 60.0

@@ -12,7 +12,6 @@ import pytest
 from tests.support.azurite import Azurite
 from tests.support.caudal import Caudal
 from tests.support.nfs3 import Nfs3
-from tests.support.processes import wait_until
 
 MARKER = b"a line that must not be found in the store, "
 FAILPOINTS = (
