@@ -5,6 +5,7 @@ checkpoint got, because the journal is trimmed on its word. The owner only reads
 own, hence a snapshot of its own, taken no earlier than the statement began.
 """
 
+import errno
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,16 @@ from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import ClauseElement
 
 from gateway.metadata import rows, tables
-from gateway.metadata.errors import MetadataError, NewerFormatError
+from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
+
+log = structlog.get_logger(__name__)
 
 HEAD: Final = "0003"
 """The newest migration."""
@@ -45,6 +50,9 @@ class Database:
         for _ in range(READERS_MAX):
             self._idle.put(None)
         self._closed = False
+        # The driver's own where no SQLAlchemy is between.
+        driver: Any = self.engine.dialect.loaded_dbapi
+        self._unable: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError)
         try:
             with self.writer() as connection:
                 upgrade(connection)
@@ -76,7 +84,22 @@ class Database:
                 yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread."""
+        """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread.
+
+        What the database cannot do now (its disk is full or does not answer, somebody locks it for too long) is tried once
+        more, with another connection; then it is FsError(EAGAIN): the client comes again, for nothing is lost.
+        """
+        try:
+            return self._fetch(sql, parameters)
+        except self._unable as error:
+            log.warning("database.read_again", why=str(error))
+        try:
+            return self._fetch(sql, parameters)
+        except self._unable as error:
+            log.warning("database.read_failed", why=str(error))
+            raise FsError(errno.EAGAIN, f"the metadata database: {error}") from error
+
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         connection = self._idle.get()
         try:
             if connection is None:

@@ -117,7 +117,8 @@ def _check(record: RootRecord | None, url: str, identity: Identity | None) -> No
     if identity is None:
         raise StartError(
             f"the store {url} already holds a file system ({record.fs_id.hex()}), and this state directory has none",
-            f"start with the --state that belongs to it, or give another --store (a prefix will do: {url}/NAME)",
+            f"start with the --state that belongs to it; if its machine is lost, `caudal recover --store {url} --state NEW`;"
+            f" for a new file system give another --store (a prefix will do: {url}/NAME)",
             Reason.STORE_FOREIGN,
         )
     if record.fs_id != identity.fs_id:

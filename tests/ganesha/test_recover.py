@@ -3,15 +3,19 @@
 import re
 import shutil
 import stat
-import uuid
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.support.azurite import Azurite
-from tests.support.caudal import Caudal
+from tests.support.caudal import Caudal, StartFailed, undisturbed
 from tests.support.nfs3 import Nfs3
+from tests.support.processes import wait_until
 
 MARKER = b"a line that must not be found in the store, "
 FAILPOINTS = (
@@ -22,6 +26,8 @@ FAILPOINTS = (
 )
 # Nothing reaches the store unless it is asked for.
 LAZY = ("--flush-age-s", "1h", "--backup-interval-s", "1h", "--checkpoint-interval-s", "1h")
+
+_numbers = count()
 
 Tree = dict[str, tuple[object, ...]]
 
@@ -90,7 +96,7 @@ def store(request: pytest.FixtureRequest, disk_path: Path) -> tuple[str, dict[st
     if request.param == "directory":
         return f"file://{disk_path}/store", {}
     azurite: Azurite = request.getfixturevalue("azurite")
-    return f"az://recover-{uuid.uuid4().hex[:12]}/prefix", azurite.environment
+    return f"az://recover/{next(_numbers)}", azurite.environment
 
 
 def test_the_container_alone_is_enough(
@@ -136,17 +142,10 @@ def test_the_container_alone_is_enough(
     second.flush()
     before = seen(second)
     lose(second)
-
-    third = caudal(store=url, env=env, options=options)
-    recovered(third, url, *keys)
-    third.start()
-    assert seen(third) == before
-    third.fsck()
-    if url.startswith("file:"):
-        return
-    # What the container holds besides names is sealed.
-    with third.connect() as client:
-        assert client.read_file("/two/f2") == MARKER * 5
+    # And once more, of what the second machine made of it.
+    recovered(second, url, *keys)
+    second.start()
+    assert seen(second) == before
 
 
 def test_with_a_mirror_everything_acknowledged_comes_back(
@@ -180,3 +179,132 @@ def test_with_a_mirror_everything_acknowledged_comes_back(
     second.flush()
     second.fsck()
     assert seen(second) == before
+
+
+def test_the_retention_keeps_what_a_moment_before_needs(
+    caudal: Callable[..., Caudal], disk_path: Path
+) -> None:
+    url = f"file://{disk_path}/store"
+    packs = disk_path / "store/packs"
+    eager = ("--gc-interval-s", "0.2", "--gc-grace-s", "0", "--flush-age-s", "0.1")
+    keeping = (*eager, "--backup-retention-s", "1h")
+    first = caudal(store=url, options=keeping).start()
+    with first.connect() as client:
+        client.write_file("/file", MARKER)
+    first.flush()
+    time.sleep(0.01)
+    then = datetime.fromtimestamp(time.clock_gettime(time.CLOCK_REALTIME), UTC).isoformat()
+    with first.connect() as client:
+        client.write_file("/file", b"later")
+        client.write_file("/other", b"other")
+    first.flush()
+    later = seen(first)
+    time.sleep(1)
+    kept = set(packs.rglob("*"))
+    assert len([path for path in kept if path.is_file()]) == 2, "the first pack is dead, and kept"
+    lose(first)
+
+    second = caudal(store=url, options=keeping)
+    recovered(second, url, "--at", then)
+    second.start()
+    assert {path: facts[-1] for path, facts in seen(second).items()} == {"/file": MARKER}
+    # It has left the history that went on; yet that can be had back as long as its backups are kept.
+    second.kill_everything()
+    second.start()
+    second.flush()
+    time.sleep(1)
+    assert set(packs.rglob("*")) >= kept
+    second.cli("fsck", "--deep", timeout_s=120)
+    lose(second)
+    recovered(second, url, "--at", _moment_of_the_last_backup_before_the_second(disk_path / "store"))
+    second.options = (*eager, "--backup-retention-s", "0")
+    second.start()
+    assert seen(second) == later
+    with second.connect() as client:
+        client.unlink("/other")
+        client.write_file("/file", b"newest")
+    wait_until(
+        lambda: len([path for path in packs.rglob("*") if path.is_file()]) == 1, "only what lives is kept", 60
+    )
+    second.fsck()
+
+
+def _moment_of_the_last_backup_before_the_second(store: Path) -> str:
+    names = [path.name.split("-") for path in (store / "caudal/backup/increments").iterdir()]
+    ms = max(int(name[3], 16) for name in names if int(name[0], 16) == 1)
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What is left of a machine, and what clients had seen of it."""
+
+    make: Callable[..., Caudal]
+    store: Path
+    tree: Tree
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.store}"
+
+
+@pytest.fixture(scope="module")
+def lost(private_network: None, module_disk_path: Path) -> Iterator[Lost]:
+    """A container of which some backups are increments."""
+    with undisturbed(module_disk_path) as make:
+        store = module_disk_path / "store"
+        server = make(store=f"file://{store}").start()
+        for number in range(3):
+            with server.connect() as client:
+                fill(client, f"/{number}", files=6)
+            server.flush()
+        tree = seen(server)
+        lose(server)
+        yield Lost(make, store, tree)
+
+
+@pytest.mark.parametrize("point", FAILPOINTS)
+def test_a_recovery_that_was_cut_off_is_run_again(lost: Lost, point: str) -> None:
+    server = lost.make(store=lost.url)
+    arguments = ("recover", "--store", lost.url, "--state", str(server.state))
+    assert server.run(*arguments, env={"CAUDAL_FAILPOINTS": f"{point}=kill@1"}).returncode == -9
+    assert server.state.exists()
+    with pytest.raises(StartFailed, match="recover"):
+        server.start()
+    server.run(*arguments, env={"CAUDAL_FAILPOINTS": f"{point}=error@1"})
+    recovered(server, lost.url)
+    assert not list(server.state.glob("recovering*"))
+    assert '"clean": true' in server.cli("fsck", "--json")
+
+
+def test_what_is_refused_leaves_nothing_behind(lost: Lost, tmp_path: Path) -> None:
+    server = lost.make(store=lost.url)
+    assert "holds no file system" in refused(server, f"file://{tmp_path}/nowhere")
+    assert "so old" in refused(server, lost.url, "--at", "2001-01-01")
+    key = tmp_path / "keys"
+    server.run("key", "create", str(key))
+    assert "not encrypted, though the file system is" in refused(
+        server, lost.url, "--encryption-key", str(key)
+    )
+    assert server.run("recover", "--store", lost.url, "--state", str(tmp_path)).returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keys"]
+    wrong = server.run("recover", "--store", lost.url, "--state", str(server.state), "--at", "yesterday")
+    assert (wrong.returncode, "is not a time" in wrong.stderr) == (2, True)
+
+
+def test_damaged_backups_are_passed_over_loudly(lost: Lost, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(lost.store, store)
+    server = lost.make(store=f"file://{store}")
+    newest = max((store / "caudal/backup/increments").iterdir(), key=lambda path: path.name.split("-")[2])
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    said = recovered(server, f"file://{store}")
+    assert f"skipped: caudal/backup/increments/{newest.name}: its checksum is wrong" in said
+    assert "1 objects of the backups are damaged" in said
+    server.start()
+    found = seen(server)
+    assert {path: found[path] for path in found if path.startswith("/0")} == {
+        path: facts for path, facts in lost.tree.items() if path.startswith("/0")
+    }
+    assert found.keys() < lost.tree.keys()
+    server.fsck()
