@@ -160,8 +160,10 @@ class BackupCommands:
     def backed_up(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """The container holds every row up to `lsn`: the journal need not keep what flush and checkpoint passed, too."""
         lsn = int(fields["lsn"])
-        if lsn > self._owner.core.durable_lsn:
-            raise ValueError(f"LSN {lsn} is above the durable {self._owner.core.durable_lsn}")
+        # After a recovery from the container the journal is empty, and knows nothing of what the database has.
+        known = max(self._owner.core.durable_lsn, self._owner.namespace.checkpoint_lsn)
+        if lsn > known:
+            raise ValueError(f"LSN {lsn} is above the durable {known}")
         told = {key: fields.get(key) for key in ("snapshots", "bytes", "oldest_lsn", "key")}
         self.progress.backed_up(lsn, int(fields["complete_ns"]), int(fields["snapshots_made"]), told)
         return {"trimmed_bytes": self.trim()}

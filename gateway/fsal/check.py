@@ -5,13 +5,14 @@ Python's lock.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from gateway import _core, config
 from gateway.config import Config
 from gateway.data import fsck
+from gateway.data.fsck_backups import check_backups
 from gateway.data.problems import Problem
 from gateway.errors import CaudalError
 from gateway.fsal.encryption import open_ring
@@ -20,9 +21,11 @@ from gateway.metadata import checkpoint
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import encode
 from gateway.objects import backup_memo, core_options
+from gateway.objects.backup_store import BackupStore
 from gateway.state import StateDir
 
 CATCH_UP_S = 60.0
+SNAPSHOT_TIMEOUT_S = 900.0
 
 
 class Call(Protocol):
@@ -39,13 +42,16 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
         replay_rows(database, settings, env)
         report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
-            return _fields(report, repaired=0)
+            return _fields(report, repaired=0, deep=deep)
         ops = [op for problem in report.problems for op in problem.repair]
-        # Before the database, of which the journal and so the chain of backups will know nothing.
+        # Before the database, of whose mending the journal and so the chain of backups will know nothing; where a backup is
+        # damaged, too: the next start begins with a snapshot.
         backup_memo.forget(root)
         with database.writer() as connection:
             checkpoint.repair(connection, ops)
-        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
+        return _fields(
+            _check(database, settings, env, deep=deep, settled=False), repaired=len(ops), deep=deep
+        )
     finally:
         database.close()
 
@@ -65,14 +71,27 @@ def fsck_served(
             wait_for_steward(call)
             report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
-            return _fields(report, repaired=0)
+            return _fields(report, repaired=0, deep=deep)
         ops = [op for problem in report.problems for op in problem.repair]
         if ops:
             call("repair", rows=encode(ops).hex())
             wait_for_steward(call)
-        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
+        if report.damaged_backups:
+            _replace_backups(settings, env, call, report.damaged_backups)
+        return _fields(
+            _check(database, settings, env, deep=deep, settled=False), repaired=len(ops), deep=deep
+        )
     finally:
         database.close()
+
+
+def _replace_backups(settings: Config, env: Mapping[str, str], call: Call, damaged: Sequence[str]) -> None:
+    """A fresh snapshot, then away with what cannot be read."""
+    call("backup_snapshot", SNAPSHOT_TIMEOUT_S)
+    store = _core.PackStore(settings.store, core_options(settings.store, env))
+    if call("backup_may_delete"):
+        for key in damaged:
+            store.delete_object(key)
 
 
 def open_database(root: Path) -> Database:
@@ -108,14 +127,23 @@ def _check(
     keys = open_ring(settings, database.fs_id)
     store = _core.PackStore(settings.store, core_options(settings.store, env), keys)
     with database.scanner() as connection:
-        return fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
+        report = fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
+    if deep:
+        file = settings.state / backup_memo.FOLDER / "fsck.db"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        backups = BackupStore(store, database.fs_id, keys)
+        expected = (file.parent / backup_memo.FILE).exists()
+        found = check_backups(backups, store, file, expected=expected, progress=_silent)
+        report.add(found.problems)
+        report.backups, report.damaged_backups = found.snapshots, found.damaged
+    return report
 
 
 def _silent(_step: str) -> None:
     """Nobody watches."""
 
 
-def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
+def _fields(report: fsck.Report, *, repaired: int, deep: bool) -> dict[str, object]:
     def problem(found: Problem) -> str:
         return found.text + (" (can be repaired)" if found.repair else "")
 
@@ -124,6 +152,7 @@ def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
         "inodes": report.inodes,
         "extents": report.extents,
         "packs": report.packs,
+        **({"backups": report.backups} if deep else {}),
         "repaired": repaired,
         "problems": [problem(found) for found in report.problems],
         "more_problems": report.more,

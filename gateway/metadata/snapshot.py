@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from gateway.metadata.checkpoint_sql import Statements
 from gateway.metadata.database import Database, read_meta
 from gateway.metadata.errors import MetadataError
+from gateway.metadata.tables import pack
 
 SPARE_BYTES: Final = 64 << 20
 """Left free on the disk beside a copy: the database itself goes on growing."""
@@ -60,6 +61,12 @@ def read(path: Path) -> Copied:
         facts = read_meta(connection)
         schema = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
         return Copied(int(facts["checkpoint_lsn"]), schema, int(facts["inodes"]), int(facts["bytes"]))
+
+
+def live_packs(path: Path) -> set[int]:
+    """The packs that something lives in, in a copy."""
+    with _reading(path) as connection:
+        return set(connection.scalars(select(pack.c.id).where(pack.c.live_bytes > 0)))
 
 
 def mark_forked(database: Database, epoch: int) -> None:
