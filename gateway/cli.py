@@ -75,6 +75,9 @@ def up(
     state: Annotated[Path | None, typer.Option(help=_help("state"))] = None,
     config: ConfigFile = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the server answers.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the file system from another server that owns it.")
+    ] = False,
     store: Annotated[Text, typer.Option(help=_help("store"))] = None,
     export: Annotated[Text, typer.Option(help=_help("export"))] = None,
     nfs_port: Annotated[Text, typer.Option(help=_help("nfs_port"))] = None,
@@ -103,6 +106,8 @@ def up(
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
     gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
     store_wait_s: Annotated[Text, typer.Option(help=_help("store_wait_s"))] = None,
+    owner_lease_s: Annotated[Text, typer.Option(help=_help("owner_lease_s"))] = None,
+    owner_strict: Annotated[Text, typer.Option(help=_help("owner_strict"))] = None,
     lease_s: Annotated[Text, typer.Option(help=_help("lease_s"))] = None,
     grace_s: Annotated[Text, typer.Option(help=_help("grace_s"))] = None,
     start_timeout_s: Annotated[Text, typer.Option(help=_help("start_timeout_s"))] = None,
@@ -113,7 +118,7 @@ def up(
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
     loaded = _effective_config(where, config, flags)
-    launcher = launch.Launcher(loaded, os.environ, _new_fs_id)
+    launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over)
     if detach:
         with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
             served = launcher.detached()

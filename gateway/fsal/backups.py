@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway._core import CoreError
 from gateway.control import ControlServer
 from gateway.errors import ControlError
 
@@ -184,7 +185,11 @@ class BackupCommands:
             raise ControlError("no_snapshot", "no snapshot was made in time", "`caudal status`: backup.error")
 
     def may_delete(self, _fields: Mapping[str, Any]) -> bool:
-        """Whether this owner may delete backups: only a valid one may."""
+        """Whether this owner may delete backups: only one whose lease is valid may. Waits as replies do."""
+        try:
+            self._owner.fence.pass_()
+        except CoreError:
+            return False
         return True
 
     def steward_wait(self, fields: Mapping[str, Any]) -> bool:

@@ -39,6 +39,7 @@ class Commands:
             "packs_compact": _asks_the_store(self.packs_compact),
             "packs_unnamed": _asks_the_store(self.packs_unnamed),
             "repair": self.repair,
+            "ownership": self.ownership,
         }.items():
             server.register(op, handler)
 
@@ -56,6 +57,7 @@ class Commands:
             "epoch": owner.epoch,
             "fs_id": owner.fs_id.hex(),
             "encryption": owner.encryption.status(),
+            "owner": self._lease(),
             "durable_lsn": owner.core.durable_lsn,
             "checkpoint_lsn": owner.namespace.checkpoint_lsn,
             "flush": {
@@ -72,6 +74,28 @@ class Commands:
                 "bytes": counts.bytes,
                 "changed_rows": owner.namespace.overlay_rows,
             },
+        }
+
+    def ownership(self, _fields: Mapping[str, Any]) -> dict[str, object]:
+        """Who asks before he writes to the store by himself: waits as replies do, and fails where this server may not."""
+        try:
+            self._owner.fence.pass_()
+        except CoreError as error:
+            raise ControlError(
+                "not_the_owner", str(error), "nothing may be written to the store now"
+            ) from error
+        return self._lease()
+
+    def _lease(self) -> dict[str, object]:
+        owner = self._owner
+        left_s = owner.fence.lease_left_s
+        return {
+            "epoch": owner.epoch,
+            "lease": owner.fence.state,
+            "lease_left_s": None if left_s is None else round(left_s, 1),
+            "host": owner.ownership.owner.host,
+            "since_s": owner.ownership.owner.since_s,
+            "error": owner.keeper.trouble,
         }
 
     def _disks(self) -> dict[str, object]:
