@@ -1,12 +1,14 @@
 """`caudal recover`: a state directory out of the container alone, or out of the container and one journal mirror.
 
-Nothing is served and nothing in the container changes. The state directory says `recovering` until everything else is on
-the disk, then it is a file system's by one rename: a recovery that was cut off leaves nothing that anybody could start,
-and is run again.
+Nothing is served, and in the container only the root object changes, by which an owner that was alive is refused. In the
+state directory stands `recovering` until everything else is on the disk, then it is the file system's by one rename: a
+recovery that was cut off leaves nothing that anybody could start, and is run again.
 """
 
-import json
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +23,14 @@ from gateway.metadata import checkpoint, snapshot
 from gateway.metadata.attributes import Counts
 from gateway.metadata.database import Database, read_meta, sqlite_url
 from gateway.metadata.errors import MetadataError
-from gateway.objects import core_options, keys, open_root_store
+from gateway.objects import backup_chain, core_options, keys, open_root_store
 from gateway.objects.backup_format import NewerBackupError
 from gateway.objects.backup_store import BackupStore
-from gateway.objects.epoch import RootRecord, read_record
+from gateway.objects.container import RootStore
+from gateway.objects.epoch import RootRecord, in_use, parse_record
 from gateway.objects.key_file import read_key_file
+from gateway.objects.ownership import Claim, Ownership
+from gateway.objects.place import owner_here, place_of
 from gateway.state import Identity, StateDir, sync_directory, unusable, write_atomically
 from gateway.undo import Undo
 
@@ -67,25 +72,43 @@ def recover(
         )
     _check_empty(state)
     _check_journals(config, adopts=adopts)
-    record = _root(config, env)
-    store = _store(config, record, env)
-    _check_free(record, take_over=take_over)
-    with _marked(state, record.fs_id):
-        restored = _restored(store, state, record.fs_id, upto_ms, tell)
-        database = Database(sqlite_url(state.metadata_file), record.fs_id)
-        try:
-            if adopts:
-                _adopt(database, config, env, restored.lsn)
-            # Of its epoch and of those before it there may be packs and backups that this database knows nothing of.
-            snapshot.mark_forked(database, record.epoch + 1)
-            lsn, counts = _facts(database)
-        finally:
-            database.close()
-        _core.failpoint("recover.after_database")
-        write_atomically(state.config_file, config.file_text().encode())
-        _core.failpoint("recover.before_identity")
+    roots = open_root_store(config.store, env)
+    try:
+        record = _root(config, roots, take_over=take_over)
+        store = _store(config, record, env)
+        with _marked(state, record.fs_id) as making:
+            restored = _restored(store, state, record.fs_id, upto_ms, tell)
+            _rebuild(state, config, env, restored, epoch=record.epoch + 1)
+            # From here on an owner that was alive is refused; what it put until then is brought back, too.
+            ownership = _take(making, config, roots, take_over=take_over)
+            try:
+                if _further(store, restored, upto_ms):
+                    restored = _restored(store, state, record.fs_id, upto_ms, tell)
+                lsn, counts = _rebuild(state, config, env, restored, epoch=ownership.epoch)
+                _core.failpoint("recover.after_database")
+                write_atomically(state.config_file, config.file_text().encode())
+            finally:
+                ownership.end()
+            _core.failpoint("recover.before_identity")
+    finally:
+        roots.close()
     _core.failpoint("recover.after_identity")
     return Recovered(record.fs_id, restored, lsn, counts, adopts)
+
+
+def _rebuild(
+    state: StateDir, config: Config, env: Mapping[str, str], restored: Restored, *, epoch: int
+) -> tuple[int, Counts]:
+    """Brings into the restored database what a journal has beyond it; returns what it comes to. Harmless when repeated."""
+    database = Database(sqlite_url(state.metadata_file), restored.fs_id)
+    try:
+        if "journal" in config.explicit:
+            _adopt(database, config, env, restored.lsn)
+        # Of epochs before this one there may be packs and backups that this database knows nothing of.
+        snapshot.mark_forked(database, epoch)
+        return _facts(database)
+    finally:
+        database.close()
 
 
 def _check_empty(state: StateDir) -> None:
@@ -124,17 +147,44 @@ def _check_journals(config: Config, *, adopts: bool) -> None:
             raise StartError(f"the journal {journal} lies in the new state directory", "give another --state")
 
 
-def _root(config: Config, env: Mapping[str, str]) -> RootRecord:
-    roots = open_root_store(config.store, env)
-    try:
-        record = read_record(roots)
-    finally:
-        roots.close()
-    if record is None:
+def _root(config: Config, roots: RootStore, *, take_over: bool) -> RootRecord:
+    """What the root object says, if nobody serves the file system, or is to be replaced."""
+    root = roots.read_root()
+    if root is None:
         raise StartError(
             f"the store {config.store} holds no file system", "check --store", Reason.STORE_FOREIGN
         )
+    record = parse_record(root, roots.url)
+    owner = record.owner
+    if (
+        root.leased
+        and not take_over
+        and (owner is None or owner.place != place_of(config.state, config.store))
+    ):
+        raise in_use(record, roots.url)
     return record
+
+
+def _take(making: StateDir, config: Config, roots: RootStore, *, take_over: bool) -> Ownership:
+    """The lease and the next epoch, for the state directory that is made in `making`."""
+    owner = owner_here(
+        config.state,
+        config.store,
+        port=config.nfs_port,
+        lease_s=config.owner_lease_s,
+        now_s=time.clock_gettime(time.CLOCK_REALTIME),
+    )
+    claim = Claim.TAKE_OVER if take_over else Claim.FREE
+    return Ownership.take(making, roots, owner, claim=claim, new_id=lambda: secrets.token_hex(16))
+
+
+def _further(store: BackupStore, restored: Restored, upto_ms: int | None) -> bool:
+    """Whether the owner that was replaced put something after what was restored had been listed."""
+    if upto_ms is not None:
+        return False
+    listing = store.list()
+    best = backup_chain.best(listing.snapshots, listing.increments)
+    return best is not None and best.rank[:2] > restored.chain.rank[:2] and not restored.skipped
 
 
 def _store(config: Config, record: RootRecord, env: Mapping[str, str]) -> BackupStore:
@@ -148,35 +198,40 @@ def _store(config: Config, record: RootRecord, env: Mapping[str, str]) -> Backup
     return BackupStore(objects, record.fs_id, ring)
 
 
-def _check_free(record: RootRecord, *, take_over: bool) -> None:
-    """Whether no other owner serves the file system, or is to be replaced."""
-
-
 def _away(config: Config, error: Exception) -> StartError:
     return StartError(f"the store {config.store} failed: {error}", "try again", Reason.STORE_UNREACHABLE)
 
 
 @contextmanager
-def _marked(state: StateDir, fs_id: bytes) -> Generator[None]:
-    """The state directory while it is made: locked, and marked until the end. An error takes all of it away again."""
+def _marked(state: StateDir, fs_id: bytes) -> Generator[StateDir]:
+    """The state directory while it is made: locked, and marked until the end. An error takes all of it away again.
+
+    Yields the mark: a directory in it with the files by which the new one will be known as the file system's owner. They
+    outlast a recovery that is cut off, so that the next one has the same claim.
+    """
     undo = Undo()
-    marker = state.root / MARKER
+    making = StateDir(state.root / MARKER)
     lock = -1
     try:
         undo.directory(state.root)
         undo.remember(state.lock_file)
         lock = state.lock()
         _wipe(state)
-        fields = {"format": Identity(fs_id).format, "fs_id": fs_id.hex(), "started": True}
-        write_atomically(marker, (json.dumps(fields) + "\n").encode())
-        _core.failpoint("recover.after_marker")
-        yield
-        marker.rename(state.identity_file)
+        making.root.mkdir(mode=0o700, exist_ok=True)
+        making.write_identity(Identity(fs_id, started=True))
         sync_directory(state.root)
+        _core.failpoint("recover.after_marker")
+        yield making
+        making.owner_file.rename(state.owner_file)
+        sync_directory(state.root)
+        # By this one rename the directory is the file system's.
+        making.identity_file.rename(state.identity_file)
+        sync_directory(state.root)
+        shutil.rmtree(making.root, ignore_errors=True)
     except BaseException as error:
         if lock >= 0:
             _wipe(state)
-            marker.unlink(missing_ok=True)
+            shutil.rmtree(making.root, ignore_errors=True)
             undo.run(keep_logs=False)
         if isinstance(error, OSError):
             raise unusable(state.root, error) from error
@@ -187,11 +242,11 @@ def _marked(state: StateDir, fs_id: bytes) -> Generator[None]:
 
 
 def _wipe(state: StateDir) -> None:
-    """Takes away what a recovery makes; the marker stays."""
+    """Takes away what a recovery makes; the mark stays."""
     database = state.metadata_file
     for suffix in ("", "-wal", "-shm", "-journal"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
-    for leftover in (state.config_file, *state.root.glob(".*.????????")):
+    for leftover in (state.config_file, state.owner_file, *state.root.glob(".*.????????")):
         leftover.unlink(missing_ok=True)
 
 

@@ -31,6 +31,7 @@ class Restored:
     `skipped`: what could not be used, newest first, each with the reason.
     """
 
+    fs_id: bytes
     chain: Chain
     skipped: list[str] = field(default_factory=list[str])
 
@@ -79,7 +80,7 @@ def restore(
             else:
                 del listing.increments[error.entry]
             continue
-        return Restored(chain, skipped)
+        return Restored(fs_id, chain, skipped)
     raise NothingToRestoreError(f"no backup can be read: {skipped[0]}")
 
 
