@@ -523,6 +523,10 @@ class JournalTail:
     def position(self) -> int:
         """LSN up to which every record was seen, of whatever kind."""
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the record before `from_lsn` is no part of the journal's history: its epoch had ended before it."""
+
 def sealed_with(start: bytes) -> str | None:
     """Id of the key that a pack or object is sealed with, as its first bytes (48 suffice) claim; None: it is not sealed.
 

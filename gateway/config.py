@@ -57,6 +57,8 @@ class Config:
     metadata_memory_bytes: int
     flush_age_s: float
     checkpoint_interval_s: float
+    backup_interval_s: float
+    backup_retention_s: float
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
@@ -77,6 +79,13 @@ class Config:
         """The configuration as TOML text: the keys that were given, or all of them."""
         keys = [key for key in KEYS if everything or key in self.explicit]
         return "".join(f"{key} = {values.to_toml(getattr(self, key))}\n" for key in keys)
+
+    def file_text(self) -> str:
+        """The configuration file of a state directory: what the next start without one begins with."""
+        return (
+            "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
+            f"format = {FORMAT}\n" + self.to_toml()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,14 @@ KEYS: Final[dict[str, Key]] = {
     "flush_age_s": Key(values.seconds(0, 3600), _fixed(2.0), "Age at which written bytes go to the store."),
     "checkpoint_interval_s": Key(
         values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."
+    ),
+    "backup_interval_s": Key(
+        values.seconds(0.05, 3600), _fixed(5.0), "Time between backups of changed metadata into the store."
+    ),
+    "backup_retention_s": Key(
+        values.seconds(0, 86400 * 3650),
+        _fixed(7 * 86400.0),
+        "How far back metadata can be recovered from the store, whose deleted data is kept as long; 0: the present only.",
     ),
     "gc_interval_s": Key(
         values.seconds(0.1, 86400), _fixed(60.0), "Time between looks for packs to delete or compact."

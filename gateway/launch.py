@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import preflight
-from gateway.config import FORMAT, Config
+from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
 from gateway.ganesha_conf import Fsal, caudal_fsal
@@ -129,7 +129,7 @@ class Launcher:
                 undo.directory(directory)
             state.nfs_file.unlink(missing_ok=True)
             state.start_error_file.unlink(missing_ok=True)
-            undo.write(state.config_file, _effective_text(config).encode())
+            undo.write(state.config_file, config.file_text().encode())
             state.take_over_file.unlink(missing_ok=True)
             if self.take_over:
                 undo.write(state.take_over_file, b"")
@@ -157,13 +157,6 @@ def supervise(ready: Prepared, env: Mapping[str, str], report: Report) -> None:
 
 def _l2(config: Config) -> tuple[Path, ...]:
     return (config.l2_dir,) if config.l2_bytes else ()
-
-
-def _effective_text(config: Config) -> str:
-    return (
-        "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
-        f"format = {FORMAT}\n" + config.to_toml()
-    )
 
 
 def _start_supervisor(ready: Prepared, env: Mapping[str, str], module: str) -> Served:

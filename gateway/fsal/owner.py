@@ -22,6 +22,7 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import StartError
+from gateway.fsal.backups import Progress
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
@@ -120,6 +121,8 @@ class Owner:
             limits=Limits(inodes=bounds.rows, names=bounds.names, changed=bounds.changed),
         )
         self._recover()
+        self.progress = Progress(lambda: clock.now_ns() / 1e9)
+        self.progress.checkpointed(self.namespace.checkpoint_lsn)
         self.core.start()
         self.namespace.ensure_root()
         self.flusher = Flusher(
