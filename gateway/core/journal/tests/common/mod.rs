@@ -3,7 +3,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
-pub mod sim;
+pub use caudal_journal::simulated as sim;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub fn options(disk: Arc<dyn Disk>) -> Options {
             mirror_limit: Duration::from_millis(200),
             max_unwritten_bytes: 1 << 20,
         },
+        by_hand: false,
     }
 }
 

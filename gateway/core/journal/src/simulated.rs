@@ -1,14 +1,17 @@
 //! A disk in memory. What was not synced is lost when power fails: any sector of a write, any name in a directory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use caudal_journal::disk::{Disk, DiskFile};
+use caudal_base::fate::Fate;
 use parking_lot::Mutex;
+
+use crate::disk::{Disk, DiskFile};
 
 const SECTOR: usize = 512;
 
@@ -32,8 +35,8 @@ enum NameChange {
 
 #[derive(Default)]
 struct Names {
-    now: HashMap<PathBuf, Node>,
-    durable: HashMap<PathBuf, Node>,
+    now: BTreeMap<PathBuf, Node>,
+    durable: BTreeMap<PathBuf, Node>,
     pending: Vec<NameChange>,
 }
 
@@ -42,6 +45,10 @@ struct Names {
 pub enum Fault {
     /// Every access fails.
     Error,
+    /// Every access fails after so many more.
+    ErrorAfter(u64),
+    /// Syncs do nothing, and say that they did.
+    Forgetful,
     /// Syncs take so many milliseconds.
     Slow(u64),
     /// Space ran out: files cannot grow.
@@ -54,6 +61,8 @@ struct Shared {
     faults: Mutex<HashMap<PathBuf, Fault>>,
     syncs: AtomicU64,
     writes: AtomicU64,
+    /// What befalls the machine that the disk is in.
+    fate: Option<Arc<Fate>>,
 }
 
 /// The disk; clones are the same one.
@@ -82,7 +91,7 @@ fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut HashMap<PathBuf, Node>) {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
             Self::Link(path, node) => {
                 names.insert(path.clone(), node.clone());
@@ -105,13 +114,30 @@ impl NameChange {
 }
 
 impl Shared {
+    /// For every access: an error of a broken disk, or of a dead machine.
     fn check(&self, dir: &Path) -> io::Result<()> {
-        let fault = self.faults.lock().get(dir).copied();
-        if fault == Some(Fault::Error) {
-            Err(io::Error::other("the disk is broken"))
-        } else {
-            Ok(())
+        if let Some(fate) = &self.fate {
+            fate.check()?;
         }
+        let mut faults = self.faults.lock();
+        match faults.get_mut(dir) {
+            Some(Fault::ErrorAfter(left)) if *left > 0 => *left -= 1,
+            Some(Fault::Error | Fault::ErrorAfter(_)) => return Err(io::Error::other("the disk is broken")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A change of the disk: a step of the machine.
+    fn act<T>(&self, what: fmt::Arguments<'_>, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match &self.fate {
+            Some(fate) => fate.act(what, f),
+            None => f(),
+        }
+    }
+
+    fn fault(&self, dir: &Path) -> Option<Fault> {
+        self.faults.lock().get(dir).copied()
     }
 
     fn change(&self, change: NameChange) {
@@ -126,6 +152,15 @@ impl Shared {
 }
 
 impl SimDisk {
+    /// An empty disk of a machine.
+    #[must_use]
+    pub fn of(fate: Arc<Fate>) -> Self {
+        Self(Arc::new(Shared {
+            fate: Some(fate),
+            ..Shared::default()
+        }))
+    }
+
     /// Lets a directory fail from now on.
     pub fn fail(&self, dir: &Path, fault: Fault) {
         self.0.faults.lock().insert(dir.to_owned(), fault);
@@ -145,6 +180,14 @@ impl SimDisk {
         self.0.writes.load(Ordering::SeqCst)
     }
 
+    fn file(&self, node: Node, path: &Path) -> Arc<dyn DiskFile> {
+        Arc::new(SimFile {
+            node,
+            dir: parent(path),
+            shared: self.0.clone(),
+        })
+    }
+
     /// The disk as it is found when power fails now. `survives` decides for each unsynced sector and name. Whoever still
     /// uses this disk does not notice.
     #[must_use]
@@ -157,7 +200,7 @@ impl SimDisk {
             }
         }
         let mut copies: HashMap<*const Mutex<Content>, Node> = HashMap::new();
-        let mut found = HashMap::new();
+        let mut found = BTreeMap::new();
         for (path, node) in kept {
             let copy = copies.entry(Arc::as_ptr(&node)).or_insert_with(|| {
                 let content = node.lock();
@@ -180,13 +223,15 @@ impl SimDisk {
             });
             found.insert(path, copy.clone());
         }
-        let disk = Self::default();
-        *disk.0.names.lock() = Names {
-            now: found.clone(),
-            durable: found,
-            pending: Vec::new(),
-        };
-        disk
+        Self(Arc::new(Shared {
+            names: Mutex::new(Names {
+                now: found.clone(),
+                durable: found,
+                pending: Vec::new(),
+            }),
+            fate: self.0.fate.clone(),
+            ..Shared::default()
+        }))
     }
 }
 
@@ -207,42 +252,52 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.0.check(&parent(path))?;
         let node = Node::default();
-        self.0.change(NameChange::Link(path.to_owned(), node.clone()));
-        Ok(Arc::new(SimFile {
-            node,
-            dir: parent(path),
-            shared: self.0.clone(),
-        }))
+        self.0.act(format_args!("create {}", path.display()), || {
+            self.0.change(NameChange::Link(path.to_owned(), node.clone()));
+            Ok(())
+        })?;
+        Ok(self.file(node, path))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.0.check(&parent(path))?;
-        let node = self.0.node(path)?;
-        Ok(Arc::new(SimFile {
-            node,
-            dir: parent(path),
-            shared: self.0.clone(),
-        }))
+        Ok(self.file(self.0.node(path)?, path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.check(&parent(from))?;
         let node = self.0.node(from)?;
-        self.0
-            .change(NameChange::Rename(from.to_owned(), to.to_owned(), node));
-        Ok(())
+        let what = format_args!("rename {} {}", from.display(), to.display());
+        self.0.act(what, || {
+            self.0
+                .change(NameChange::Rename(from.to_owned(), to.to_owned(), node));
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.check(&parent(path))?;
         self.0.node(path)?;
-        self.0.change(NameChange::Remove(path.to_owned()));
-        Ok(())
+        self.0.act(format_args!("remove {}", path.display()), || {
+            self.0.change(NameChange::Remove(path.to_owned()));
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.check(dir)?;
-        let mut names = self.0.names.lock();
+        self.0.act(format_args!("sync {}", dir.display()), || {
+            if self.0.fault(dir) != Some(Fault::Forgetful) {
+                self.0.sync_names(dir);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Shared {
+    fn sync_names(&self, dir: &Path) {
+        let mut names = self.names.lock();
         let (synced, left) = std::mem::take(&mut names.pending)
             .into_iter()
             .partition(|change: &NameChange| change.dir() == dir);
@@ -250,17 +305,29 @@ impl Disk for SimDisk {
         for change in synced {
             change.apply(&mut names.durable);
         }
-        Ok(())
     }
 }
 
 impl SimFile {
     fn grows(&self, end: u64) -> io::Result<()> {
-        let full = self.shared.faults.lock().get(&self.dir) == Some(&Fault::Full);
+        let full = self.shared.fault(&self.dir) == Some(Fault::Full);
         if full && end > self.node.lock().now.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
+    }
+}
+
+impl SimFile {
+    fn sync_writes(&self, upto: u64) {
+        let mut content = self.node.lock();
+        let size = content.now.len();
+        content.durable.resize(size, 0);
+        let later = content.pending.split_off(&(upto + 1));
+        let synced = std::mem::replace(&mut content.pending, later);
+        for (at, data) in synced.into_values() {
+            put(&mut content.durable, at, &data);
+        }
     }
 }
 
@@ -270,12 +337,16 @@ impl DiskFile for SimFile {
         let data: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
         self.grows(offset + data.len() as u64)?;
         self.shared.writes.fetch_add(1, Ordering::SeqCst);
-        let mut content = self.node.lock();
-        put(&mut content.now, offset as usize, &data);
-        content.writes += 1;
-        let number = content.writes;
-        content.pending.insert(number, (offset as usize, data));
-        Ok(())
+        let sum = self.shared.fate.as_ref().map_or(0, |_| crc32c::crc32c(&data));
+        let what = format_args!("write {} {offset}+{} {sum:08x}", self.dir.display(), data.len());
+        self.shared.act(what, || {
+            let mut content = self.node.lock();
+            put(&mut content.now, offset as usize, &data);
+            content.writes += 1;
+            let number = content.writes;
+            content.pending.insert(number, (offset as usize, data));
+            Ok(())
+        })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -291,28 +362,29 @@ impl DiskFile for SimFile {
         self.shared.check(&self.dir)?;
         // Only what was written before counts.
         let upto = self.node.lock().writes;
-        let fault = self.shared.faults.lock().get(&self.dir).copied();
+        let fault = self.shared.fault(&self.dir);
         if let Some(Fault::Slow(ms)) = fault {
             std::thread::sleep(Duration::from_millis(ms));
         }
         self.shared.check(&self.dir)?;
         self.shared.syncs.fetch_add(1, Ordering::SeqCst);
-        let mut content = self.node.lock();
-        let size = content.now.len();
-        content.durable.resize(size, 0);
-        let later = content.pending.split_off(&(upto + 1));
-        let synced = std::mem::replace(&mut content.pending, later);
-        for (at, data) in synced.into_values() {
-            put(&mut content.durable, at, &data);
-        }
-        Ok(())
+        self.shared
+            .act(format_args!("sync file of {}", self.dir.display()), || {
+                if fault != Some(Fault::Forgetful) {
+                    self.sync_writes(upto);
+                }
+                Ok(())
+            })
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.shared.check(&self.dir)?;
         self.grows(bytes)?;
-        self.node.lock().now.resize(bytes as usize, 0);
-        Ok(())
+        self.shared
+            .act(format_args!("allocate {bytes} in {}", self.dir.display()), || {
+                self.node.lock().now.resize(bytes as usize, 0);
+                Ok(())
+            })
     }
 
     fn size(&self) -> io::Result<u64> {
