@@ -11,6 +11,7 @@ pub mod completion;
 pub mod engine;
 pub mod errors;
 pub mod flush;
+pub mod ground;
 pub mod inode;
 pub mod journaled;
 pub mod operation;
@@ -28,4 +29,5 @@ mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;
+pub mod work;
 pub mod write;

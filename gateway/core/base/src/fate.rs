@@ -48,7 +48,7 @@ impl State {
     fn note(&mut self, what: fmt::Arguments<'_>) {
         let mut digest = Digest(self.digest);
         // Writing into a number cannot fail.
-        drop(fmt::write(&mut digest, what));
+        let _ = fmt::write(&mut digest, what);
         self.digest = digest.0.wrapping_mul(DIGEST_PRIME);
         if let Some(trace) = &mut self.trace {
             trace.push(what.to_string());

@@ -76,11 +76,7 @@ struct SimFile {
 }
 
 fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).to_owned()
-}
-
-fn not_found() -> io::Error {
-    io::ErrorKind::NotFound.into()
+    path.parent().unwrap_or(Path::new("")).into()
 }
 
 fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
@@ -147,7 +143,12 @@ impl Shared {
     }
 
     fn node(&self, path: &Path) -> io::Result<Node> {
-        self.names.lock().now.get(path).cloned().ok_or_else(not_found)
+        self.names
+            .lock()
+            .now
+            .get(path)
+            .cloned()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -170,6 +171,9 @@ impl SimDisk {
         self.0.faults.lock().remove(dir);
     }
 
+    pub fn heal_all(&self) {
+        self.0.faults.lock().clear();
+    }
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.0.syncs.load(Ordering::SeqCst)
@@ -310,8 +314,7 @@ impl Shared {
 
 impl SimFile {
     fn grows(&self, end: u64) -> io::Result<()> {
-        let full = self.shared.fault(&self.dir) == Some(Fault::Full);
-        if full && end > self.node.lock().now.len() as u64 {
+        if self.shared.fault(&self.dir) == Some(Fault::Full) && end > self.node.lock().now.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -354,7 +357,7 @@ impl DiskFile for SimFile {
         let content = self.node.lock();
         let start = (offset as usize).min(content.now.len());
         let count = buffer.len().min(content.now.len() - start);
-        buffer[..count].copy_from_slice(&content.now[start..start + count]);
+        buffer[..count].copy_from_slice(&content.now[start..][..count]);
         Ok(count)
     }
 

@@ -7,6 +7,7 @@ mod health;
 mod object;
 pub mod open;
 mod retry;
+mod simulated;
 mod stats;
 
 use std::ops::Range;
@@ -19,6 +20,7 @@ pub use file::FileStore;
 pub use health::{HealthReport, StoreState};
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
+pub use simulated::{SimStore, Troubles};
 pub use stats::{Measured, StoreStats};
 
 use crate::error::StoreError;
