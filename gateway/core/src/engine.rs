@@ -138,11 +138,15 @@ impl Engine {
             limit_bytes: self.config.journal_limit_bytes,
             wait_slots: self.config.wait_slots,
         };
-        let options = Options {
+        let mut options = Options {
             disk: self.disk.clone(),
             by_hand: self.work.is_by_hand(),
             ..Options::default()
         };
+        if options.by_hand {
+            // Whoever simulates it knows.
+            options.on_mirror_lost = Arc::new(|_, _| {});
+        }
         let journal = Journal::open_with(config, options, last_lsn_replayed)?;
         self.journal
             .set(journal)

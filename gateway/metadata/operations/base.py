@@ -201,7 +201,7 @@ class Foundation:
                 row.change = row.change or lsn
                 overlay.put_inode(row, lsn)
                 if op.keep_data:
-                    self._tell(row, lsn)
+                    self._tell(row)
             elif isinstance(op, PutDirent):
                 overlay.put_dirent(op.dir, op.name, op.cookie, op.ino, op.kind, lsn)
             elif isinstance(op, DropDirent):
@@ -237,7 +237,8 @@ class Foundation:
             case _:
                 pass  # facts, and the end of packs, are kept in SQL only
 
-    def _tell(self, row: InodeRow, lsn: int) -> None:
+    def _tell(self, row: InodeRow) -> None:
+        # Not the record's LSN: a flush's record brings the row to a change that was made before.
         self.core.update_names(
             row.ino,
             mode=row.mode,
@@ -245,7 +246,7 @@ class Foundation:
             gid=row.gid,
             nlink=row.nlink,
             ctime_ns=row.ctime_ns,
-            lsn=lsn,
+            lsn=row.change,
         )
 
 

@@ -89,6 +89,11 @@ impl SimWorld {
         self.0.fate.die(after_steps, effect);
     }
 
+    /// Takes back a death that has not come yet.
+    fn live(&self) {
+        self.0.fate.live();
+    }
+
     #[pyo3(signature = (*, without_power, survives))]
     fn restart(&self, without_power: bool, survives: f64) {
         self.0.restart(without_power, survives);
