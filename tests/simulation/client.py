@@ -281,7 +281,9 @@ class Client:
         offset = self._rng.randint(0, len(data))
         length = self._rng.randint(0, len(data))
         try:
-            found = verify.read(self._life, self._inode(number), offset, length)
+            found = verify.read(
+                self._life, self._inode(number), offset, length, store_is_well=self.store_is_well
+            )
         except verify.STORE_TROUBLE as error:
             if self.store_is_well:
                 raise
@@ -354,10 +356,10 @@ class Client:
         mode, uid, _, size, _, mtime_ns = changes
         regular = self._tree.nodes[number].kind == REGULAR
         records: list[Change] = []
-        if mode is not None or uid is not None or (mtime_ns is not None and not regular):
-            records.append(("set_names", (number, mode, uid, None if regular else mtime_ns)))
         if size is not None or (mtime_ns is not None and regular):
             records.append(("set_data", (number, size, mtime_ns)))
+        if mode is not None or uid is not None or (mtime_ns is not None and not regular):
+            records.append(("set_names", (number, mode, uid, None if regular else mtime_ns)))
         return self._do(
             f"set {number} {changes}", records, lambda: self._life.namespace.setattr(inode, changes)
         )

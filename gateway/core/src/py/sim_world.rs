@@ -122,12 +122,15 @@ impl SimWorld {
                 "corrupt" => set.corrupt = value,
                 "throttled" => set.throttled = value,
                 "away" => set.away = value > 0.0,
-                "forgetful" => set.forgetful = value,
                 _ => return Err(PyValueError::new_err(format!("no such trouble: {name}"))),
             }
         }
         self.0.store.set_troubles(set);
         Ok(())
+    }
+
+    fn lose_puts(&self, probability: f64) {
+        self.0.store.lose_puts(probability);
     }
 
     fn objects(&self) -> Vec<String> {

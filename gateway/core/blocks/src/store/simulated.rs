@@ -36,8 +36,6 @@ pub struct Troubles {
     pub throttled: f64,
     /// Nothing is done at all.
     pub away: bool,
-    /// A put says that it is done and is not: no store does that.
-    pub forgetful: f64,
 }
 
 struct Object {
@@ -51,6 +49,7 @@ struct State {
     /// Puts that were given up and still may happen.
     late: Vec<(String, Bytes)>,
     troubles: Troubles,
+    forgetful: f64,
 }
 
 /// The store; it has no retries of its own.
@@ -89,6 +88,11 @@ impl SimStore {
 
     pub fn set_troubles(&self, troubles: Troubles) {
         self.state.lock().troubles = troubles;
+    }
+
+    /// A put says that it is done and is not, with this probability: no store does that, so whoever checks has to notice.
+    pub fn lose_puts(&self, probability: f64) {
+        self.state.lock().forgetful = probability;
     }
 
     /// Keys of all objects.
@@ -220,7 +224,7 @@ impl Store for SimStore {
                 tokio::time::sleep(NEVER).await;
                 return lost(key);
             }
-            let forgets = self.state.lock().troubles.forgetful;
+            let forgets = self.state.lock().forgetful;
             let new = self.fate.chance(forgets) || self.insert(key, &bytes);
             match (outcome, new) {
                 (Outcome::LostReply, _) => lost(key),

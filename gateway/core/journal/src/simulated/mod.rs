@@ -1,5 +1,7 @@
 //! A disk in memory. What was not synced is lost when power fails: any sector of a write, any name in a directory.
 
+mod content;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -12,17 +14,7 @@ use caudal_base::fate::Fate;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile};
-
-const SECTOR: usize = 512;
-
-#[derive(Default)]
-struct Content {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Written since the last sync, by the number of the write.
-    pending: BTreeMap<u64, (usize, Vec<u8>)>,
-    writes: u64,
-}
+use content::Content;
 
 type Node = Arc<Mutex<Content>>;
 
@@ -79,13 +71,6 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).into()
 }
 
-fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
-    if bytes.len() < at + data.len() {
-        bytes.resize(at + data.len(), 0);
-    }
-    bytes[at..at + data.len()].copy_from_slice(data);
-}
-
 impl NameChange {
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
@@ -122,6 +107,10 @@ impl Shared {
             _ => {}
         }
         Ok(())
+    }
+
+    fn is_powered(&self) -> bool {
+        self.fate.as_ref().is_none_or(|fate| fate.alive())
     }
 
     /// A change of the disk: a step of the machine.
@@ -206,25 +195,9 @@ impl SimDisk {
         let mut copies: HashMap<*const Mutex<Content>, Node> = HashMap::new();
         let mut found = BTreeMap::new();
         for (path, node) in kept {
-            let copy = copies.entry(Arc::as_ptr(&node)).or_insert_with(|| {
-                let content = node.lock();
-                let mut bytes = content.durable.clone();
-                for (at, data) in content.pending.values() {
-                    let mut start = 0;
-                    while start < data.len() {
-                        let end = (start + SECTOR - (at + start) % SECTOR).min(data.len());
-                        if survives() {
-                            put(&mut bytes, at + start, &data[start..end]);
-                        }
-                        start = end;
-                    }
-                }
-                Arc::new(Mutex::new(Content {
-                    now: bytes.clone(),
-                    durable: bytes,
-                    ..Content::default()
-                }))
-            });
+            let copy = copies
+                .entry(Arc::as_ptr(&node))
+                .or_insert_with(|| Arc::new(Mutex::new(node.lock().after_power_loss(&mut survives))));
             found.insert(path, copy.clone());
         }
         Self(Arc::new(Shared {
@@ -314,23 +287,10 @@ impl Shared {
 
 impl SimFile {
     fn grows(&self, end: u64) -> io::Result<()> {
-        if self.shared.fault(&self.dir) == Some(Fault::Full) && end > self.node.lock().now.len() as u64 {
+        if self.shared.fault(&self.dir) == Some(Fault::Full) && end > self.node.lock().len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
-    }
-}
-
-impl SimFile {
-    fn sync_writes(&self, upto: u64) {
-        let mut content = self.node.lock();
-        let size = content.now.len();
-        content.durable.resize(size, 0);
-        let later = content.pending.split_off(&(upto + 1));
-        let synced = std::mem::replace(&mut content.pending, later);
-        for (at, data) in synced.into_values() {
-            put(&mut content.durable, at, &data);
-        }
     }
 }
 
@@ -343,28 +303,27 @@ impl DiskFile for SimFile {
         let sum = self.shared.fate.as_ref().map_or(0, |_| crc32c::crc32c(&data));
         let what = format_args!("write {} {offset}+{} {sum:08x}", self.dir.display(), data.len());
         self.shared.act(what, || {
-            let mut content = self.node.lock();
-            put(&mut content.now, offset as usize, &data);
-            content.writes += 1;
-            let number = content.writes;
-            content.pending.insert(number, (offset as usize, data));
+            self.node.lock().write(offset as usize, data);
             Ok(())
         })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.shared.check(&self.dir)?;
-        let content = self.node.lock();
-        let start = (offset as usize).min(content.now.len());
-        let count = buffer.len().min(content.now.len() - start);
-        buffer[..count].copy_from_slice(&content.now[start..][..count]);
-        Ok(count)
+        Ok(self.node.lock().read(offset as usize, buffer))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.shared.check(&self.dir)?;
+        let checked = self.shared.check(&self.dir);
+        if checked.is_err() && self.shared.is_powered() {
+            // As Linux does: what could not be written counts as written.
+            let mut content = self.node.lock();
+            let upto = content.writes();
+            content.give_up(upto);
+        }
+        checked?;
         // Only what was written before counts.
-        let upto = self.node.lock().writes;
+        let upto = self.node.lock().writes();
         let fault = self.shared.fault(&self.dir);
         if let Some(Fault::Slow(ms)) = fault {
             std::thread::sleep(Duration::from_millis(ms));
@@ -374,7 +333,7 @@ impl DiskFile for SimFile {
         self.shared
             .act(format_args!("sync file of {}", self.dir.display()), || {
                 if fault != Some(Fault::Forgetful) {
-                    self.sync_writes(upto);
+                    self.node.lock().sync(upto);
                 }
                 Ok(())
             })
@@ -385,14 +344,14 @@ impl DiskFile for SimFile {
         self.grows(bytes)?;
         self.shared
             .act(format_args!("allocate {bytes} in {}", self.dir.display()), || {
-                self.node.lock().now.resize(bytes as usize, 0);
+                self.node.lock().resize(bytes as usize);
                 Ok(())
             })
     }
 
     fn size(&self) -> io::Result<u64> {
         self.shared.check(&self.dir)?;
-        Ok(self.node.lock().now.len() as u64)
+        Ok(self.node.lock().len())
     }
 
     fn start_writing(&self, _offset: u64, _len: u64) -> io::Result<()> {
