@@ -1,7 +1,7 @@
 """Simulated histories, as many as there is time for; each is decided by its seed alone (docs/development.md).
 
-`--histories N --seed S` plays those of the seeds S to S + N - 1. One that fails is told with the steps that led to it and with
-the command that plays it again.
+`--histories N --seed S` plays those of the seeds S to S + N - 1. One that fails is told with the steps that led to it, and
+with the command that plays it again.
 """
 
 import argparse
@@ -27,7 +27,11 @@ def main() -> int:
     args = parser.parse_args()
     if args.histories < 1 or args.processes < 1:
         parser.error("--histories and --processes are at least 1")
-    return _trace(args.seed) if args.trace else _play(range(args.seed, args.seed + args.histories), args.processes)
+    return (
+        _trace(args.seed)
+        if args.trace
+        else _play(range(args.seed, args.seed + args.histories), args.processes)
+    )
 
 
 def _trace(seed: int) -> int:
@@ -48,10 +52,19 @@ def _play(seeds: range, processes: int) -> int:
         total.join(some)
         for seed, text, trace in some.failures:
             if len(total.failures) <= TOLD_FAILURES:
-                print(*trace[-TOLD_STEPS:], text, f"again: python -m bench.simulate --seed {seed} --trace", sep="\n")
+                print(
+                    *trace[-TOLD_STEPS:],
+                    text,
+                    f"again: python -m bench.simulate --seed {seed} --trace",
+                    sep="\n",
+                )
         if time.monotonic() - said > PROGRESS_S:
             said = time.monotonic()
-            print(f"{total.histories} of {len(seeds)}, {len(total.failures)} failed", file=sys.stderr, flush=True)
+            print(
+                f"{total.histories} of {len(seeds)}, {len(total.failures)} failed",
+                file=sys.stderr,
+                flush=True,
+            )
     seconds = time.monotonic() - began
     print(
         f"{total.histories} histories from seed {seeds.start} in {seconds:.0f} s: {total.steps} steps, "

@@ -469,9 +469,10 @@ class ObjectOpener:
 
 @final
 class SimWorld:
-    """A simulated machine with disk and clock, and a store, for tests. What happens is a function of the seed and of the calls.
+    """A simulated machine with disk and clock, and a store, for tests. All that happens follows from seed and calls.
 
-    Its steps are changes of the disk, requests to the store, and failpoints once they are watched. A dead machine's steps fail.
+    Its steps are changes of the disk, requests to the store, and failpoints once they are watched. Steps of a dead
+    machine fail.
     """
 
     def __new__(cls, seed: int) -> Self: ...
@@ -520,7 +521,8 @@ class SimWorld:
     def set_troubles(self, **troubles: float) -> None:
         """Probabilities of each trouble of the store from now on, those not named being 0.
 
-        fails, lost_reply, late (a put is done after it was given up), slow, short, corrupt, throttled; away above 0: all fails.
+        fails, lost_reply, late (a put is done after it was given up), slow, short, corrupt, throttled; away above 0: all
+        fails.
         Raises ValueError for any other.
         """
 

@@ -5,9 +5,10 @@ SQLAlchemy builds the text, the driver runs it: executing through SQLAlchemy wou
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, bindparam, select, text
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.sql import ClauseElement
 
 from gateway.metadata.database import Database, Snapshot
 from gateway.metadata.extents import Extent
@@ -21,7 +22,7 @@ _BATCH_SIZES: Final = (1, 8, 64, 128, 256)  # 128: a page of a listing
 
 
 @cache
-def _statements() -> dict[str, Select[Any]]:
+def _statements() -> dict[str, ClauseElement]:
     columns = [inode.c[name] for name in InodeRow.__struct_fields__]
     entry = select(dirent.c.name, dirent.c.cookie, dirent.c.ino, dirent.c.kind)
     directory = dirent.c.dir == bindparam("dir")

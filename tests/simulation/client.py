@@ -25,7 +25,9 @@ EAGAIN: Final = 11
 class Client:
     """Performs operations, notes in the ledger what they changed, and remembers what it has open."""
 
-    def __init__(self, machine: Machine, ledger: Ledger, numbers: Numbers, rng: random.Random, shape: Shape) -> None:
+    def __init__(
+        self, machine: Machine, ledger: Ledger, numbers: Numbers, rng: random.Random, shape: Shape
+    ) -> None:
         self._machine = machine
         self._ledger = ledger
         self._numbers = numbers
@@ -54,7 +56,9 @@ class Client:
 
     # What every operation does
 
-    def _do(self, what: str, changes: Sequence[Change], call: Callable[[], Any], *, durable: bool = True) -> str:
+    def _do(
+        self, what: str, changes: Sequence[Change], call: Callable[[], Any], *, durable: bool = True
+    ) -> str:
         """Calls, and notes what was appended. Raises what ends the process, and AssertionError."""
         core = self._life.core
         before = max(core.last_lsn, self._life.epoch << EPOCH_SHIFT)
@@ -62,7 +66,7 @@ class Client:
         failure: BaseException | None = None
         try:
             call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised below, once it is known what was appended
             failure = error
         count = max(core.last_lsn - before, 0)
         assert count <= len(changes), f"{what}: {count} records for {len(changes)} changes"
@@ -98,7 +102,9 @@ class Client:
 
     def _file(self) -> int | None:
         numbers = self._tree.numbers(REGULAR)
-        return self._pick([number for number in numbers if not self._tree.nodes[number].orphan or number in self.open])
+        return self._pick(
+            [number for number in numbers if not self._tree.nodes[number].orphan or number in self.open]
+        )
 
     def _directory(self) -> int:
         picked = self._pick(self._tree.numbers(DIRECTORY, orphans=False))
@@ -113,7 +119,9 @@ class Client:
     def _used_name(self) -> tuple[int, bytes] | None:
         directory = self._directory()
         used = [
-            name for name, number in self._tree.nodes[directory].entries.items() if self._numbers.known(number)
+            name
+            for name, number in self._tree.nodes[directory].entries.items()
+            if self._numbers.known(number)
         ]
         return (directory, self._rng.choice(used)) if used else None
 
@@ -164,7 +172,7 @@ class Client:
         return self._new(SYMLINK, data=b"to/%d" % self._next)
 
     def _link(self) -> str:
-        number = self._pick([n for n in self._tree.numbers(REGULAR, orphans=False)])
+        number = self._pick(self._tree.numbers(REGULAR, orphans=False))
         place = self._free_name()
         if number is None or place is None:
             return "nothing to link"
@@ -246,7 +254,9 @@ class Client:
         """What the server does once clients had the time to claim what they held open."""
         namespace = self._life.namespace
         held = frozenset(self._inode(number) for number in self.open)
-        gone = [number for number, node in self._tree.nodes.items() if node.orphan and number not in self.open]
+        gone = [
+            number for number, node in self._tree.nodes.items() if node.orphan and number not in self.open
+        ]
         return self._do(
             f"drop nameless {gone}", [("drop", (gone,))] if gone else [], lambda: namespace.drop_orphans(held)
         )
@@ -263,7 +273,8 @@ class Client:
         stable = self._rng.random() < 0.25
         chunk = self._shape.segment_bytes // RECORDS_PER_SEGMENT
         changes: list[Change] = [
-            ("write", (number, offset + at, data[at : at + chunk], uid == 0)) for at in range(0, len(data), chunk)
+            ("write", (number, offset + at, data[at : at + chunk], uid == 0))
+            for at in range(0, len(data), chunk)
         ]
         core = self._life.core
         return self._do(
@@ -288,7 +299,9 @@ class Client:
             if self.store_is_well:
                 raise
             return f"read {number}: {type(error).__name__}"
-        assert found == data[offset : offset + length], f"read of {number} at {offset}+{length} has other bytes"
+        assert found == data[offset : offset + length], (
+            f"read of {number} at {offset}+{length} has other bytes"
+        )
         return f"read {number} {offset}+{length}"
 
     def _truncate(self) -> str:
@@ -329,7 +342,9 @@ class Client:
             return "nothing to commit"
         inode, core = self._inode(number), self._life.core
         change = self._tree.nodes[number].change
-        done = self._do(f"commit {number}", [], self._resident(inode, lambda: core.commit(inode)), durable=False)
+        done = self._do(
+            f"commit {number}", [], self._resident(inode, lambda: core.commit(inode)), durable=False
+        )
         if not done.endswith("come again"):
             self._ledger.acknowledge(change)
         return done
@@ -377,7 +392,9 @@ class Client:
         )
 
     def _removexattr(self) -> str:
-        number = self._pick([number for number, node in self._tree.nodes.items() if node.xattrs and not node.orphan])
+        number = self._pick(
+            [number for number, node in self._tree.nodes.items() if node.xattrs and not node.orphan]
+        )
         if number is None:
             return "nothing to remove"
         inode, name = self._inode(number), self._rng.choice(sorted(self._tree.nodes[number].xattrs))

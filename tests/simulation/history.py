@@ -124,7 +124,11 @@ class History:
                 raise
             done = f"{kind} ends in {type(error).__name__}"
         self._note(done)
-        if not self._world.alive or self._journal_is_lost() or done.endswith("Error") and self._all_broken():
+        if (
+            not self._world.alive
+            or self._journal_is_lost()
+            or (done.endswith("Error") and self._all_broken())
+        ):
             self._die()
 
     def _journal_is_lost(self) -> bool:

@@ -17,7 +17,9 @@ EPOCH_SHIFT: Final = 40
 
 class Ledger:
     def __init__(self) -> None:
-        root = Node(DIRECTORY, 0o755, 0, 0, nlink=2, generation=1, mtime_ns=0, ctime_ns=0, change=0, parent=ROOT)
+        root = Node(
+            DIRECTORY, 0o755, 0, 0, nlink=2, generation=1, mtime_ns=0, ctime_ns=0, change=0, parent=ROOT
+        )
         self.tree = Tree({ROOT: root})
         self._base = self.tree.copy()
         self._changes: list[tuple[int, int, Change]] = []

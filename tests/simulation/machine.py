@@ -126,7 +126,12 @@ class Machine:
             self._new_flusher(core, namespace, high_bytes=0),
             self._new_flusher(core, namespace, high_bytes=32_000),
             Collector(
-                core, namespace, epoch=self.epoch, unnamed_grace_s=GRACE_S, now_s=self.clock.now_s, batch_bytes=20_000
+                core,
+                namespace,
+                epoch=self.epoch,
+                unnamed_grace_s=GRACE_S,
+                now_s=self.clock.now_s,
+                batch_bytes=20_000,
             ),
             report,
             [],

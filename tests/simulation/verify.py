@@ -36,7 +36,9 @@ class Numbers:
 
     def cookie(self, directory: int, cookie: int, name: bytes) -> None:
         before = self._cookies.setdefault((directory, cookie), name)
-        assert before == name, f"cookie {cookie:#x} of inode {directory} was {before!r}'s, and now is {name!r}'s"
+        assert before == name, (
+            f"cookie {cookie:#x} of inode {directory} was {before!r}'s, and now is {name!r}'s"
+        )
 
     def state(self, inode: int, change: int, state: object) -> None:
         """A change attribute stands for one state: a client that saw it before keeps what it read then."""
@@ -122,14 +124,16 @@ def _bytes(life: Life, inode: int, node: Node, *, store_is_well: bool) -> None:
             raise
         return
     if found != node.data:
-        at = next((at for at, pair in enumerate(zip(found, node.data, strict=False)) if pair[0] != pair[1]), None)
+        at = next(
+            (at for at, pair in enumerate(zip(found, node.data, strict=False)) if pair[0] != pair[1]), None
+        )
         raise AssertionError(
             f"inode {inode} has {len(found)} bytes, not {len(node.data)}; they differ from offset {at} on"
         )
 
 
 def read(life: Life, inode: int, offset: int, length: int, *, store_is_well: bool) -> bytes:
-    """As a server and its client read: the one loads the file where it is not live, the other comes again where it is told to.
+    """As a server and its client read: one loads the file where it is not live, the other comes again if told to.
 
     What was fetched ahead while the store was ill may end badly after that, so once more than usual.
     """

@@ -95,7 +95,9 @@ def test_a_setattr_that_is_told_to_come_again_has_changed_nothing(tmp_path: Path
     """Names and size of a file are two records; where the second has no place, the first must not be there either."""
     harness = SmallHarness(tmp_path)
     fs, core = harness.fs, harness.core
-    inos = [fs.create(1, b"%d" % number, SetAttributes(mode=0o644), uid=1, gid=1)[0].inode for number in range(9)]
+    inos = [
+        fs.create(1, b"%d" % number, SetAttributes(mode=0o644), uid=1, gid=1)[0].inode for number in range(9)
+    ]
     for ino in inos[:8]:  # twice as many dirty files as the core keeps
         harness.write(ino, 0, b"x")
     before, last_lsn = fs.getattr(inos[8]), core.last_lsn
