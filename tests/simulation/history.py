@@ -20,6 +20,7 @@ from tests.simulation.verify import Numbers, check_database, verify
 
 STEPS_TO_DEATH: Final = 40
 STARTS_MAX: Final = 30
+LOSES_MIRROR: Final = 0.3
 VERIFY_EVERY: Final = 25
 
 Plant = Callable[[SimWorld], None]
@@ -160,11 +161,17 @@ class History:
         self.told.deaths += 1
         self._machine.end()
         self._client.forget()
+        self._lose_mirror()
         self._broken = None
         without_power = self._rng.random() < 0.6
         self._note(f"starts again {'after a loss of power' if without_power else 'after a kill'}")
         self._machine.restart(without_power=without_power)
         self._start()
+
+    def _lose_mirror(self) -> None:
+        """Of two mirrors one may go for good: one that failed, or either where both were well since a start was complete."""
+        if len(self._shape.mirrors) > 1 and self._rng.random() < LOSES_MIRROR:
+            self._world.replace_disk(self._broken or self._rng.choice(self._shape.mirrors))
 
     def _start(self) -> None:
         for _ in range(STARTS_MAX):
@@ -180,8 +187,11 @@ class History:
                     raise
                 self._note(f"the start ends in {type(error).__name__}")
             else:
-                self._recovered(life)
-                return
+                if self._world.alive:
+                    self._recovered(life)
+                    return
+                self._machine.end()
+                self._note("the start ends in death")
             self._machine.restart(without_power=self._rng.random() < 0.5)
         raise AssertionError("no start succeeds")
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 from gateway import _core
-from gateway._core import Core, FlushBatch, JournalTail, ReplayReport, SimWorld
+from gateway._core import Core, FlushBatch, JournalTail, KeyRing, ReplayReport, SimWorld
 from gateway.checkpointer import Checkpointer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
@@ -156,6 +156,7 @@ class Machine:
         shape = self.shape
         return Core(
             world=self.world,
+            keys=KeyRing(FS_ID, [("simulation", bytes(32))]) if shape.sealed else None,
             fs_id=FS_ID,
             epoch=self.epoch,
             journal=list(shape.mirrors),

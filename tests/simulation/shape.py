@@ -62,6 +62,7 @@ class Shape:
     farthest_offset: int
     survives: float
     faults: float
+    sealed: bool
     weights: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -88,6 +89,7 @@ def draw(rng: random.Random) -> Shape:
         farthest_offset=rng.choice((2000, 20_000, 300_000)),
         survives=rng.choice((0.0, 0.5, 0.9, 1.0)),
         faults=rng.choice((0.0, 0.05, 0.15, 0.3)),
+        sealed=rng.random() < 0.2,
         weights=weights,
     )
 

@@ -109,6 +109,11 @@ impl SimWorld {
         self.0.disk().fail(Path::new(directory), Fault::Forgetful);
     }
 
+    fn replace_disk(&self, directory: &str) {
+        self.0.fate.note(format_args!("{directory} is empty"));
+        self.0.disk().replace(Path::new(directory));
+    }
+
     #[pyo3(signature = (**troubles))]
     fn set_troubles(&self, troubles: Option<HashMap<String, f64>>) -> PyResult<()> {
         let mut set = Troubles::default();

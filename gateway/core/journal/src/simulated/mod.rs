@@ -160,6 +160,14 @@ impl SimDisk {
         self.0.faults.lock().remove(dir);
     }
 
+    /// Another, empty disk takes the place of the one that the directory was on.
+    pub fn replace(&self, dir: &Path) {
+        let mut names = self.0.names.lock();
+        names.now.retain(|path, _| parent(path) != dir);
+        names.durable.retain(|path, _| parent(path) != dir);
+        names.pending.retain(|change| change.dir() != dir);
+    }
+
     pub fn heal_all(&self) {
         self.0.faults.lock().clear();
     }
