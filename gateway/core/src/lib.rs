@@ -14,6 +14,7 @@ pub mod fence;
 #[cfg(test)]
 mod fence_test;
 pub mod flush;
+pub mod ground;
 pub mod inode;
 pub mod journaled;
 pub mod operation;
@@ -31,4 +32,5 @@ mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;
+pub mod work;
 pub mod write;
