@@ -296,4 +296,4 @@ class Campaign:
 
 def as_record(one: Round) -> str:
     """A round as a line of JSON."""
-    return json.dumps(dataclasses.asdict(one))
+    return json.dumps(vars(one))

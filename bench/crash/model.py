@@ -167,7 +167,7 @@ class Model:
         if "sent_again" in record:
             self.things[record["sent_again"]] = self.file(record["sent_again"]).committed()
             return []
-        return self._acknowledged(record)
+        return self._acknowledged(record) if "ack" in record else []
 
     def _acknowledged(self, record: Record) -> list[int]:
         kind = self._last["intent"]
