@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,9 @@ from typing import Any, Self
 from bench.crash import check
 from bench.crash.client import Endpoint, Report, Verify, Work, serve
 from bench.crash.faults import Faults, Stores
+from bench.crash.model import rebuilt
 from bench.crash.plan import WHILE_DEAD, Disturbance, Plan
+from bench.crash.wire import connect
 from gateway.control import ControlClient
 from tests.ganesha.nfs3_client import Client, NfsError
 from tests.support.caudal import EXPORT, Caudal, StartFailed
@@ -84,12 +86,15 @@ class _Process:
 class Campaign:
     """One long-lived file system in `directory`, its clients, and what is done to it."""
 
-    def __init__(self, directory: Path, *, clients: int = 4, store: str = "directory") -> None:
+    def __init__(
+        self, directory: Path, *, clients: int = 4, store: str = "directory", more: Sequence[str] = ()
+    ) -> None:
+        """more: options of `caudal up`, which come last."""
         self.directory = directory
         self.processes = [_Process(number, directory) for number in range(clients)]
         self._stores = Stores(store, directory)
         mirrors = [directory / "journal-a", directory / "journal-b"]
-        options = [*OPTIONS, *(part for mirror in mirrors for part in ("--journal", str(mirror)))]
+        options = [*OPTIONS, *(part for mirror in mirrors for part in ("--journal", str(mirror))), *more]
         self.server = Caudal(directory / "state", store=self._stores.url, options=options, env=self._stores.env)
         self._round = Round(0)
         self._died_s = 0.0
@@ -172,6 +177,9 @@ class Campaign:
 
     def _end(self, plan: Plan, before: int | None) -> bool:
         """The server's death as planned; what only a dead one can meet comes with it."""
+        healthy = self._faults.all_healthy()
+        if any(one.kind == "mirror_error" for one in plan.disturbances) and not healthy:
+            self._round.faults.append("mirror_error")
         self._died_s = time.monotonic()
         if plan.death == "nothing":
             return False
@@ -191,12 +199,9 @@ class Campaign:
             if number := self.server.pid("ganesha"):
                 kill(number)
             return True
-        healthy = self._faults.all_healthy()
-        self._died_s = time.monotonic()
         self.server.kill_everything()
-        gone = "mirror_gone" in self._round.faults
         for one in plan.disturbances:
-            if one.kind in WHILE_DEAD and (healthy and not gone or not one.kind.startswith("mirror")):
+            if one.kind in WHILE_DEAD and (healthy or not one.kind.startswith("mirror")):
                 self._faults.while_dead(one)
         return True
 
@@ -291,7 +296,24 @@ class Campaign:
         self._call("flush", wait=True, timeout_s=120)
         self._call("cache_drop")
         self._verify(plan, died=False, count=False)
+        self.check_logs()
         self.fsck(deep=True)
+
+    def check_logs(self) -> None:
+        """The same from outside of the clients' processes, by nothing but their logs. They rest, and all was sent again."""
+        problems: list[str] = []
+        wire = connect(3, self.server.nfs_port, self.server.mountd_port, name=b"", boot=b"", timeout_s=60)
+        for process in self.processes:
+            with process.log.open() as log:
+                model = rebuilt(process.number, log)
+            found = check.observe(wire, process.number)
+            problems += [
+                f"by the log of client {process.number}: {problem}"
+                for problem in check.compare(model, found, {}, strict=True)
+            ]
+        wire.close()
+        if problems:
+            raise RoundFailed("\n".join(problems))
 
 
 def as_record(one: Round) -> str:

@@ -152,12 +152,25 @@ class Faults:
                 _overwrite_some(path, chance)
             if segments:
                 self._hit(one.kind)
+        elif one.kind == "journal_cut":
+            for mirror in self._mirrors:
+                _cut(max(path for path in mirror.glob("*.seg") if path.stat().st_size))
+            self._hit(one.kind)
         elif one.kind == "cache_damaged":
             files = [path for path in sorted((self._server.state / "l2").rglob("*")) if path.is_file()]
             for path in chance.sample(files, min(3, len(files))):
                 _overwrite_some(path, chance)
             if files:
                 self._hit(one.kind)
+
+
+def _cut(path: Path) -> None:
+    """The last of what a segment holds becomes zeros."""
+    used = len(path.read_bytes().rstrip(b"\0"))
+    with path.open("r+b") as file:
+        start = used * 3 // 4
+        file.seek(start)
+        file.write(bytes(used - start))
 
 
 def _overwrite_some(path: Path, chance: random.Random) -> None:

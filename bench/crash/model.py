@@ -6,7 +6,8 @@ way when its server dies: what it finds must be as before that change or as afte
 missing after a crash, piece by piece, until a COMMIT; all else must be there.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -194,6 +195,14 @@ class Model:
         for number in gone:
             del self.things[number]
         return gone
+
+
+def rebuilt(client: int, log: Iterable[str]) -> Model:
+    """The model that the lines of a client's log add up to."""
+    model = Model(client)
+    for line in log:
+        model.take(json.loads(line))
+    return model
 
 
 def change_of(model: Model, record: Record) -> Change:

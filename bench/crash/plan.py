@@ -24,8 +24,8 @@ BUSY: Final = frozenset(
     }
 )  # fmt: skip
 MIRROR_FAULTS: Final = ("mirror_wiped", "mirror_damaged", "mirror_gone", "mirror_error")
-# Those that are done to a dead server.
-WHILE_DEAD: Final = frozenset({"mirror_wiped", "mirror_damaged", "cache_damaged"})
+# Those that are done to a dead server. The last one loses what was acknowledged: it is never drawn, and tests the tester.
+WHILE_DEAD: Final = frozenset({"mirror_wiped", "mirror_damaged", "cache_damaged", "journal_cut"})
 STORE_FAULTS: Final = {
     "azurite": ("store_503", "store_500", "store_lost_replies", "store_refused", "store_slow"),
     "directory": ("store_read_only",),
