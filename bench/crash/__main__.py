@@ -13,6 +13,7 @@ bench/results/crash-DATE.json and docs/reliability.md.
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -62,7 +63,8 @@ def play(campaign: Campaign, given: argparse.Namespace) -> list[Round]:
         except Exception as error:
             tell(campaign, plan, given, error)
             raise
-        (campaign.directory / "rounds.jsonl").open("a").write(as_record(done[-1]) + "\n")
+        with (campaign.directory / "rounds.jsonl").open("a") as file:
+            file.write(as_record(done[-1]) + "\n")
         one = done[-1]
         operations = sum(one.operations.values())
         print(
@@ -98,6 +100,8 @@ def main() -> None:
     given = options()
     if not netns.enter():
         sys.exit("the server runs in a network of its own, which needs root")
+    # So that nothing stays behind where a time-out or a job's end stops it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     about = machine()
     directory = Path(tempfile.mkdtemp(prefix="caudal-crash.", dir=given.disk))
     began_s = time.monotonic()
@@ -113,7 +117,13 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     if not given.dry:
         path = save(
-            "crash", "bench.crash", about, seed=given.seed, store=given.store, clients=given.clients, found=found
+            "crash",
+            "bench.crash",
+            about,
+            seed=given.seed,
+            store=given.store,
+            clients=given.clients,
+            found=found,
         )
         render()
         print(f"recorded in {path.relative_to(ROOT)}")

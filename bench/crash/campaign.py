@@ -24,8 +24,28 @@ from tests.support.processes import TimedOut, alive, kill, wait_until
 
 # Small and quick everything, so that segments roll, packs are written, compacted and deleted within seconds.
 OPTIONS = (
-    *("--segment-bytes", "4MiB", "--pack-bytes", "1MiB", "--flush-age-s", "0.3", "--checkpoint-interval-s", "0.1"),
-    *("--gc-interval-s", "0.5", "--gc-grace-s", "3", "--store-wait-s", "1", "--l1-bytes", "16MiB", "--l2-bytes", "64MiB"),
+    *(
+        "--segment-bytes",
+        "4MiB",
+        "--pack-bytes",
+        "1MiB",
+        "--flush-age-s",
+        "0.3",
+        "--checkpoint-interval-s",
+        "0.1",
+    ),
+    *(
+        "--gc-interval-s",
+        "0.5",
+        "--gc-grace-s",
+        "3",
+        "--store-wait-s",
+        "1",
+        "--l1-bytes",
+        "16MiB",
+        "--l2-bytes",
+        "64MiB",
+    ),
     *("--dirty-memory-bytes", "8MiB", "--metadata-memory-bytes", "32MiB"),
 )
 ANSWER_S = 240.0
@@ -95,10 +115,14 @@ class Campaign:
         self._stores = Stores(store, directory)
         mirrors = [directory / "journal-a", directory / "journal-b"]
         options = [*OPTIONS, *(part for mirror in mirrors for part in ("--journal", str(mirror))), *more]
-        self.server = Caudal(directory / "state", store=self._stores.url, options=options, env=self._stores.env)
+        self.server = Caudal(
+            directory / "state", store=self._stores.url, options=options, env=self._stores.env
+        )
         self._round = Round(0)
         self._died_s = 0.0
-        self._faults = Faults(self.server, self._stores, mirrors, lambda kind: self._round.faults.append(kind))
+        self._faults = Faults(
+            self.server, self._stores, mirrors, lambda kind: self._round.faults.append(kind)
+        )
 
     def __enter__(self) -> Self:
         self.server.start()

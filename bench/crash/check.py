@@ -99,9 +99,7 @@ def compare(
     return wrong
 
 
-def _problems(
-    model: Model, number: int, found: Found, handle: bytes | None, *, strict: bool
-) -> list[str]:
+def _problems(model: Model, number: int, found: Found, handle: bytes | None, *, strict: bool) -> list[str]:
     thing = model.things[number]
     problems: list[str] = []
     if handle is not None and handle != found.handle:

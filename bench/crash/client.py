@@ -253,9 +253,7 @@ class Worker:
                     found = check.observe(wire, self._number)
                     report.wrong = [
                         f"after what was lost was sent again: {problem}"
-                        for problem in check.compare(
-                            self.model, found, self._known(wire), strict=True
-                        )
+                        for problem in check.compare(self.model, found, self._known(wire), strict=True)
                     ]
             report.waits = wire.waits
         except AssertionError as wrong:
@@ -323,7 +321,9 @@ class Worker:
             if died and now in before:
                 report.wrong.append(f"{self.model.paths(number)}: the verifier is that of before the crash")
             if not died and before - {now}:
-                report.wrong.append(f"{self.model.paths(number)}: the verifier is another one without a crash")
+                report.wrong.append(
+                    f"{self.model.paths(number)}: the verifier is another one without a crash"
+                )
             for layer in thing.layers:
                 _durable, verifier = wire.write(handle, layer.offset, layer.data, stable=False)
                 if verifier != now:

@@ -82,7 +82,9 @@ def mount_off(path: Path) -> None:
 class Faults:
     """Does disturbances. `hit` is told of each that really took place."""
 
-    def __init__(self, server: Caudal, stores: Stores, mirrors: list[Path], hit: Callable[[str], None]) -> None:
+    def __init__(
+        self, server: Caudal, stores: Stores, mirrors: list[Path], hit: Callable[[str], None]
+    ) -> None:
         self._server, self._stores, self._mirrors, self._hit = server, stores, mirrors, hit
         self._stopped: int | None = None
 

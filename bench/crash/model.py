@@ -155,9 +155,7 @@ class Model:
             if record["intent"] == "write":
                 # From here on its bytes may be found, whether or not an answer comes.
                 number = record["thing"]
-                data = content(
-                    self.client, number, record["generation"], record["offset"], record["length"]
-                )
+                data = content(self.client, number, record["generation"], record["offset"], record["length"])
                 self.things[number] = self.file(number).written(Layer(record["offset"], data))
             else:
                 self.pending = change_of(self, record)

@@ -115,12 +115,18 @@ class Chooser:
             return None
         number = chance.choice(files)
         size = len(self._model.file(number).newest)
-        new = chance.choice((0, chance.randrange(size + 1), min(FILE_BYTES_MAX, size + chance.randrange(9000))))
+        new = chance.choice(
+            (0, chance.randrange(size + 1), min(FILE_BYTES_MAX, size + chance.randrange(9000)))
+        )
         return {"intent": "truncate", "thing": number, "size": new}
 
     def _rename(self, chance: random.Random, _version: int) -> Record | None:
         paths = self._paths()
-        return {"intent": "rename", "old": chance.choice(paths), "new": self._new_path(chance)} if paths else None
+        return (
+            {"intent": "rename", "old": chance.choice(paths), "new": self._new_path(chance)}
+            if paths
+            else None
+        )
 
     def _replace(self, chance: random.Random, _version: int) -> Record | None:
         paths = self._paths()

@@ -69,11 +69,11 @@ def section(record: dict[str, Any]) -> list[str]:
 
 
 def render() -> None:
-    """Puts the newest campaign on each kind of store into the page."""
-    newest: dict[str, dict[str, Any]] = {}
+    """Puts the newest campaign of each store and seed into the page."""
+    newest: dict[tuple[str, int], dict[str, Any]] = {}
     for path in sorted(RESULTS.glob("crash-*.json")):
         record = json.loads(path.read_text())
-        newest[record["store"]] = record
+        newest[record["store"], record["seed"]] = record
     lines = [line for record in newest.values() for line in section(record)]
     replace_part(BEGIN, END, lines)
 

@@ -12,7 +12,7 @@ from gateway import _core
 
 STORES: Final = ("directory", "azurite")
 # How the server ends. "nothing": it lives on, and nothing at all may be lost.
-DEATHS: Final = {"server": 30, "everything": 22, "failpoint": 33, "nothing": 15}
+DEATHS: Final = {"server": 52, "everything": 14, "failpoint": 24, "nothing": 10}
 STEWARDS: Final = frozenset({"checkpoint.before_commit", "checkpoint.after_commit"})
 PYTHONS: Final = ("gc.before_delete", "gc.after_delete")
 POINTS: Final = tuple(sorted({*_core.FAILPOINTS, *PYTHONS} - STEWARDS))
@@ -76,8 +76,10 @@ def draw(seed: int, number: int, *, clients: int, store: str) -> Plan:
     armed: list[str] = []
     if death == "failpoint":
         armed.append(_deadly(chance))
-    if chance.random() < 0.10:
-        armed.append(f"journal.{chance.choice(('before_sync', 'before_write'))}=sleep:{chance.choice((5, 20, 60))}")
+    if chance.random() < 0.06:
+        armed.append(
+            f"journal.{chance.choice(('before_sync', 'before_write'))}=sleep:{chance.choice((5, 20, 60))}"
+        )
     disturbances = list(_disturbances(chance, death, death_at_s, store))
     if any(one.kind == "mirror_error" for one in disturbances):
         step = chance.choice(("before_write", "before_sync", "after_sync"))
@@ -88,7 +90,7 @@ def draw(seed: int, number: int, *, clients: int, store: str) -> Plan:
     # A client of NFS 4 that is killed with its server costs the next start its grace: not in every round.
     newer = chance.random() < 0.15
     versions = tuple(chance.choice((3, 41, 42)) if newer else 3 for _ in range(clients))
-    fsck = "deep" if number % 25 == 0 else "plain" if number % 8 == 0 else ""
+    fsck = "deep" if number % 36 == 0 else "plain" if number % 12 == 0 else ""
     return Plan(
         number=number,
         seed=seed,
@@ -113,7 +115,9 @@ def _disturbances(chance: random.Random, death: str, death_at_s: float, store: s
 
     def add(kind: str, *, longest_s: float = 0.0) -> None:
         at_s = round(chance.uniform(0.05, death_at_s), 3)
-        found.append(Disturbance(kind, at_s, round(chance.uniform(0.1, longest_s or 0.1), 3), chance.getrandbits(32)))
+        found.append(
+            Disturbance(kind, at_s, round(chance.uniform(0.1, longest_s or 0.1), 3), chance.getrandbits(32))
+        )
 
     if chance.random() < 0.30:
         add(chance.choice(STORE_FAULTS[store]), longest_s=2.0)
@@ -123,7 +127,8 @@ def _disturbances(chance: random.Random, death: str, death_at_s: float, store: s
         add("stopped", longest_s=1.2)
     if chance.random() < 0.30:
         # A mirror is taken from a dead server only where all of it is dead: the supervisor would be quicker.
-        add(chance.choice(MIRROR_FAULTS if death == "everything" else MIRROR_FAULTS[2:]))
+        kinds = MIRROR_FAULTS if death == "everything" else MIRROR_FAULTS[2:]
+        add(chance.choices(kinds, [1 if kind == "mirror_error" else 3 for kind in kinds])[0])
     if death == "everything" and chance.random() < 0.15:
         add("cache_damaged")
     return found

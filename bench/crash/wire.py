@@ -256,9 +256,7 @@ class Wire4(_Asking):
     def create(self, directory: bytes, name: str, mode: int, verifier: bytes = b"") -> bytes:
         attributes = {nfs4_ops.MODE: mode}
         how = Create.exclusive41(verifier, attributes) if verifier else Create.guarded(attributes)
-        opened = self.ask(
-            f"OPEN {name}", lambda: self._session.open(directory, name.encode(), create=how)
-        )
+        opened = self.ask(f"OPEN {name}", lambda: self._session.open(directory, name.encode(), create=how))
         self._opened[opened.handle] = opened
         return opened.handle
 
@@ -334,9 +332,7 @@ class Wire4(_Asking):
         self._run(f"REMOVEXATTR {name}", nfs4_ops.putfh(handle), operation)
 
 
-def connect(
-    version: int, port: int, mount_port: int, *, name: bytes, boot: bytes, timeout_s: float
-) -> Wire:
+def connect(version: int, port: int, mount_port: int, *, name: bytes, boot: bytes, timeout_s: float) -> Wire:
     """A connection; `version` is 3, 41 or 42. Raises Lost where no server answers."""
     if version == 3:
         return Wire3(port, mount_port, timeout_s)
