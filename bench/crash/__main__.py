@@ -1,12 +1,13 @@
 """The crash campaign: python -m bench.crash [--rounds 500] [--seed 1] [--minutes M] [--store directory|azurite] [--dry]
 
-A real server with two journal mirrors, and client processes that write files whose contents say whose they are, rename, link,
-truncate and remove them over NFS 3, 4.1 and 4.2. In each round it meets faults at random moments: kill -9, death at a named
-step, a lost or damaged mirror, a store that is away, a slow disk. Afterwards each client compares everything that is its own with
-what its log says. All that a round does is drawn from the seed and the round's number; how requests interleave is not fixed.
+A real server with two journal mirrors, and client processes that write files whose contents say whose they are, rename,
+link, truncate and remove them over NFS 3, 4.1 and 4.2. In each round it meets faults at random moments: kill -9, death at
+a named step, a lost or damaged mirror, a store that is away, a slow disk. Afterwards each client compares everything that
+is its own with what its log says. All that a round does is drawn from the seed and the round's number; how requests
+interleave is not fixed.
 
-After a failure the directory with the state, the logs of server and clients, and failure.txt stays. `--round K` plays round K
-alone, on a new file system that --warm-up rounds filled before, --rounds times. Needs root. Figures go into
+After a failure the directory with the state, the logs of server and clients, and failure.txt stays. `--round K` plays
+round K alone, on a new file system that --warm-up rounds filled before, --rounds times. Needs root. Figures go into
 bench/results/crash-DATE.json and docs/reliability.md.
 """
 
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.crash.campaign import Campaign, Round, RoundFailed, as_record
+from bench.crash.campaign import Campaign, Round, as_record
 from bench.crash.page import render, summary
 from bench.crash.plan import STORES, Plan, draw
 from bench.record import machine, save
@@ -108,8 +109,8 @@ def main() -> None:
     try:
         with Campaign(directory, clients=given.clients, store=given.store) as campaign:
             done = play(campaign, given)
-    except RoundFailed:
-        sys.exit(1)
+    except AssertionError:
+        sys.exit(1)  # told by then
     finally:
         netns.leave_nobody()
     found = summary(done, time.monotonic() - began_s)

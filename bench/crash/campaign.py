@@ -120,9 +120,10 @@ class Campaign:
         )
         self._round = Round(0)
         self._died_s = 0.0
-        self._faults = Faults(
-            self.server, self._stores, mirrors, lambda kind: self._round.faults.append(kind)
-        )
+        self._faults = Faults(self.server, self._stores, mirrors, self._hit)
+
+    def _hit(self, kind: str) -> None:
+        self._round.faults.append(kind)
 
     def __enter__(self) -> Self:
         self.server.start()
@@ -195,9 +196,7 @@ class Campaign:
                 self._faults.end(one)
             else:
                 ended = self._end(plan, before)
-        if not ended and self.server.pid("ganesha") == before:
-            return False
-        return True
+        return ended or self.server.pid("ganesha") != before
 
     def _end(self, plan: Plan, before: int | None) -> bool:
         """The server's death as planned; what only a dead one can meet comes with it."""

@@ -67,7 +67,7 @@ def _look(wire: Wire, handle: bytes, read: dict[int, Found]) -> Found:
         return read[facts.inode]
     if facts.kind == _DIRECTORY:
         return Found(handle, facts, None, None)
-    one = Found(handle, facts, wire.read(handle, facts.size), wire.xattrs(handle))
+    one = Found(handle, facts, wire.read(handle), wire.xattrs(handle))
     read[facts.inode] = one
     return one
 

@@ -97,8 +97,7 @@ class Worker:
 
     def _record(self, record: Record) -> list[int]:
         self._log.write(json.dumps({"s": round(time.monotonic(), 4), **record}) + "\n")
-        gone = self.model.take(record)
-        return gone
+        return self.model.take(record)
 
     def _did(self, wire: Wire, report: Report, kind: str, verifier: bytes = b"") -> None:
         gone = self._record({"ack": kind, "verifier": verifier.hex()})
@@ -233,7 +232,7 @@ class Worker:
 
     def _read(self, wire: Wire, path: str) -> None:
         file = self.model.file(self.model.names[path])
-        found = wire.read(self._handle(wire, path), len(file.newest))
+        found = wire.read(self._handle(wire, path))
         if problem := file.wrong(found, strict=True):
             raise Refused(f"{path} read while all went on: {problem}", 0)
 

@@ -87,6 +87,7 @@ class Faults:
     ) -> None:
         self._server, self._stores, self._mirrors, self._hit = server, stores, mirrors, hit
         self._stopped: int | None = None
+        self._lost_one: int | None = None
 
     def begin(self, one: Disturbance) -> None:
         """A disturbance of a running server."""
@@ -122,7 +123,9 @@ class Faults:
         self._stores.end()
 
     def all_healthy(self) -> bool:
-        """Whether every mirror has everything, as the running server says."""
+        """Whether every mirror has everything, as the running server says. It need not have noticed yet that one went."""
+        if self._lost_one == self._server.pid("ganesha"):
+            return False
         try:
             with ControlClient(self._server.state / "run" / "control.sock", 5.0) as control:
                 mirrors = control.call("status")["journal"]["mirrors"]
@@ -138,6 +141,7 @@ class Faults:
         gone = lost.with_name(f"{lost.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
         lost.rename(gone)
+        self._lost_one = self._server.pid("ganesha")
         self._hit(one.kind)
 
     def while_dead(self, one: Disturbance) -> None:

@@ -1,5 +1,5 @@
-"""What a client may find, after all that it did: a plain model of its files, changed by the records of its log and by nothing
-else, so that it can be made again from the log.
+"""What a client may find, after all that it did: a plain model of its files, changed by the records of its log and by
+nothing else, so that it can be made again from the log.
 
 A client does one thing after the other, and nobody else touches what is its own. So of all its changes at most one is under
 way when its server dies: what it finds must be as before that change or as after it. Bytes that were written UNSTABLE may be
@@ -9,6 +9,7 @@ missing after a crash, piece by piece, until a COMMIT; all else must be there.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from bench.crash.content import PIECE, content, whose
@@ -95,7 +96,7 @@ class File:
             marks |= {layer.offset, layer.end}
             marks |= set(range(layer.offset - layer.offset % PIECE + PIECE, layer.end, PIECE))
         edges = sorted(mark for mark in marks if mark <= len(found))
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             have = found[start:end]
             if have == self.durable[start:end].ljust(end - start, b"\0"):
                 continue

@@ -49,10 +49,10 @@ def section(record: dict[str, Any]) -> list[str]:
     steps = sum(name.startswith("failpoint") for name in found["faults"])
     text = (
         f"**{found['rounds']} rounds, {found['acknowledged']:,} acknowledged operations, {found['changes_checked']:,} "
-        f"changes checked, {found['lost']} lost.** Store: {record['store']}; seed {record['seed']}; {record['clients']} clients; "
-        f"{found['took_s'] / 60:.0f} minutes. {found['files_read_back']:,} files "
-        f"({found['bytes_read_back'] / 1e9:.1f} GB) were read back and compared, fsck was clean {found['fsck']} times. Of the "
-        f"changes under way at a death {found['under_way_found_after']} were there afterwards and "
+        f"changes checked, {found['lost']} lost.** Store: {record['store']}; seed {record['seed']}; "
+        f"{record['clients']} clients; {found['took_s'] / 60:.0f} minutes. {found['files_read_back']:,} files "
+        f"({found['bytes_read_back'] / 1e9:.1f} GB) were read back and compared, fsck was clean {found['fsck']} times. "
+        f"Of the changes under way at a death {found['under_way_found_after']} were there afterwards and "
         f"{found['under_way_found_before']} were not, each of them whole. {found['files_sent_again']} files had uncommitted "
         f"bytes, which the clients sent again. From the death to the first answer over NFS: "
         f"{found['recovery_median_s']} s (median), {found['recovery_max_s']} s (longest), of {found['recoveries']}."

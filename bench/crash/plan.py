@@ -1,7 +1,7 @@
 """What happens in a round, drawn from the campaign's seed and the round's number and from nothing else.
 
-So a seed fixes for every round the protocols, each client's stream of random numbers, the faults, their order and their moments, and
-what is looked at afterwards. It does not fix how the clients' requests and the server's threads interleave.
+So a seed fixes for every round the protocols, each client's stream of random numbers, the faults, their order and their
+moments, and what is looked at afterwards. It does not fix how the clients' requests and the server's threads interleave.
 """
 
 import random

@@ -60,7 +60,7 @@ class Wire(Protocol):
     def lookup(self, directory: bytes, name: str) -> bytes: ...
     def names(self, directory: bytes) -> list[str]: ...
     def facts(self, handle: bytes) -> Facts: ...
-    def read(self, handle: bytes, size: int) -> bytes: ...
+    def read(self, handle: bytes) -> bytes: ...
     def create(self, directory: bytes, name: str, mode: int, verifier: bytes = b"") -> bytes: ...
     def write(self, handle: bytes, offset: int, data: bytes, *, stable: bool) -> tuple[bool, bytes]: ...
     def commit(self, handle: bytes) -> bytes: ...
@@ -132,10 +132,11 @@ class Wire3(_Asking):
         owner = (found.uid, found.gid)
         return Facts(found.kind, found.mode & 0o7777, owner, found.nlink, found.size, found.fileid)
 
-    def read(self, handle: bytes, size: int) -> bytes:
+    def read(self, handle: bytes) -> bytes:
         whole, ended = b"", False
         while not ended:
-            piece, ended = self.ask("READ", lambda at=len(whole): self._client.read(handle, at, READ_BYTES))
+            at = len(whole)
+            piece, ended = self.ask("READ", lambda at=at: self._client.read(handle, at, READ_BYTES))
             whole += piece
             if not piece and not ended:
                 raise Refused("READ without bytes and without an end", 0)
@@ -183,10 +184,10 @@ class Wire3(_Asking):
     def xattrs(self, handle: bytes) -> None:
         """NFS 3 has none."""
 
-    def set_xattr(self, handle: bytes, name: str, value: bytes) -> None:
+    def set_xattr(self, handle: bytes, name: str, value: bytes) -> None:  # noqa: ARG002 - the other's
         raise Refused(f"SETXATTR {name} over NFS 3", 0)
 
-    def remove_xattr(self, handle: bytes, name: str) -> None:
+    def remove_xattr(self, handle: bytes, name: str) -> None:  # noqa: ARG002 - the other's
         raise Refused(f"REMOVEXATTR {name} over NFS 3", 0)
 
 
@@ -243,7 +244,7 @@ class Wire4(_Asking):
             found[nfs4_ops.TYPE], found[nfs4_ops.MODE] & 0o7777, owner, *(found[one] for one in numbers)
         )
 
-    def read(self, handle: bytes, size: int) -> bytes:
+    def read(self, handle: bytes) -> bytes:
         whole, ended = b"", False
         while not ended:
             operations = (nfs4_ops.putfh(handle), nfs4_ops.read(len(whole), READ_BYTES))
