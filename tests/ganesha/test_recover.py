@@ -65,8 +65,10 @@ def fill(client: Nfs3, folder: str, *, files: int = 20) -> None:
     client.utimes(f"{folder}/f5", 10**15, 10**15 + 1)
 
 
-def lose(server: Caudal) -> None:
-    """The machine burns."""
+def lose(server: Caudal, *, ended: bool = True) -> None:
+    """The machine burns; `ended`: after it was shut down, so that nobody waits for the end of its lease."""
+    if ended:
+        server.stop()
     server.kill_everything()
     shutil.rmtree(server.state)
 
@@ -154,7 +156,7 @@ def test_with_a_mirror_everything_acknowledged_comes_back(
     caudal: Callable[..., Caudal], disk_path: Path
 ) -> None:
     url, journal = f"file://{disk_path}/store", disk_path / "journal"
-    first = caudal(store=url, options=(*LAZY, "--journal", str(journal))).start()
+    first = caudal(store=url, options=(*LAZY, "--journal", str(journal), "--owner-lease-s", "6")).start()
     with first.connect() as client:
         fill(client, "/one", files=6)
     first.flush()
@@ -163,11 +165,12 @@ def test_with_a_mirror_everything_acknowledged_comes_back(
         client.unlink("/one/f1")
         client.write_file("/one/f2", b"written anew")
     before = seen(first)
-    lose(first)
+    lose(first, ended=False)
 
-    # Without the journal: what the backup has, with the old contents.
+    # Its lease runs on. Without the journal: what the backup has, with the old contents.
     alone = caudal(store=url)
-    recovered(alone, url)
+    assert "is owned by" in refused(alone, url)
+    recovered(alone, url, "--take-over")
     shutil.rmtree(alone.state)
 
     empty = disk_path / "empty"
@@ -297,7 +300,7 @@ def test_what_is_refused_leaves_nothing_behind(lost: Lost, tmp_path: Path) -> No
 def test_damaged_backups_are_passed_over_loudly(lost: Lost, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(lost.store, store)
-    server = lost.make(store=f"file://{store}")
+    server = lost.make(store=f"file://{store}", options=("--backup-retention-s", "1h"))
     # One that says something; what followed it is lost with it.
     newest = max((store / "caudal/backup/increments").iterdir(), key=lambda path: path.stat().st_size)
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
