@@ -165,8 +165,8 @@ def test_an_outage_longer_than_the_lease_stops_nobody(caudal: Callable[..., Caud
     box = disk_path / "box"
     server = caudal(store=f"file://{box}", options=SHORT).start()
     server.expect(*FENCED, r"lease\.|store\.")
-    box.rename(disk_path / "away")
     with server.connect() as client:
+        box.rename(disk_path / "away")
         end_s = time.monotonic() + 2.5 * LEASE_S
         count = 0
         while time.monotonic() < end_s:
@@ -179,7 +179,6 @@ def test_an_outage_longer_than_the_lease_stops_nobody(caudal: Callable[..., Caud
             shutil.rmtree(box)
         (disk_path / "away").rename(box)
         wait_until(lambda: server.status()["owner"]["lease"] == "valid", "the lease is renewed", 15)
-    server.flush()
     server.fsck()
 
 
