@@ -46,6 +46,10 @@ app.add_typer(key_app, name="key")
 app.command("recover")(recover)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
+TAKE_OVER_NOTE = (
+    "taking the file system over, for which another owner's lease has to end (a minute at most); what that owner"
+    " acknowledged and only its own journal holds will be missing"
+)
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
 SPREADING = ("--clients", "--journal")
 
@@ -118,6 +122,8 @@ def up(
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
     loaded = _effective_config(where, config, flags)
+    if take_over:
+        out().print(TAKE_OVER_NOTE)
     launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over)
     if detach:
         with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
