@@ -29,6 +29,7 @@ def silence() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.mark.timeout(1200)  # half a minute where nothing else wants the processors
 def test_what_was_acknowledged_is_there_in_every_history() -> None:
     total = Sum()
     for some in play_all(range(HISTORIES), min(2, os.cpu_count() or 1)):
