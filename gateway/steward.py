@@ -147,9 +147,10 @@ class Loop:
                 after_failure()
                 pause_s, retry_s = retry_s, min(retry_s * 2, RETRY_MAX_S)
             except Exception as error:
-                if isinstance(error, ControlError) and error.code == STORE_AWAY:
+                away = isinstance(error, ControlError) and error.code == STORE_AWAY
+                if away or isinstance(error, _core.StoreError):
                     # The status tells what is wrong with it, and the log did when it began.
-                    logger.info("store.away", task=self._name, why=error.message)
+                    logger.info("store.away", task=self._name, why=str(error))
                 else:
                     logger.exception("task.failed", task=self._name, retry_s=retry_s)
                 after_failure()

@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_HIGH_FRACTION = 0.5
 ORPHAN_GRACE_FACTOR = 1.5
+URGENT_FILL = 0.4
+URGENT_PAUSE_S = 0.5
 FENCED_STATUS = 77
 """What the process ends with when another server has taken the file system over."""
 
@@ -59,6 +61,7 @@ class Owner:
         self.epoch = ownership.epoch
         self.fence = Fence()
         self.encryption = encryption
+        self._urged_at_s = 0.0
         self._stack = ExitStack()
 
     @classmethod
@@ -207,7 +210,13 @@ class Owner:
 
     def _journal_fill(self) -> float:
         journal = cast("dict[str, Any]", self.core.stats()["journal"])
-        return float(journal["bytes"]) / self.config.journal_limit_bytes
+        fill = float(journal["bytes"]) / self.config.journal_limit_bytes
+        now_s = time.monotonic()
+        if fill >= URGENT_FILL and now_s - self._urged_at_s >= URGENT_PAUSE_S:
+            # What flush has passed goes only when checkpoint and backup have, too: they are not to wait for their time.
+            self._urged_at_s = now_s
+            self.progress.want(self.core.durable_lsn)
+        return fill
 
     def ready(self, is_open: Callable[[int], bool]) -> None:
         """Clients may come. Once they had the time to claim again what they held open, nameless files can go.

@@ -123,7 +123,7 @@ def test_the_container_alone_is_enough(
     before = seen(first)
     status = first.status()["backup"]
     assert status["error"] is None
-    assert status["snapshots"] == 1
+    assert status["snapshots"] >= 1
     assert status["age_s"] is not None
     identity = first.status()["fs_id"]
     lose(first)
@@ -138,18 +138,12 @@ def test_the_container_alone_is_enough(
     assert seen(second) == before
     second.cli("fsck", "--deep", timeout_s=120)
     assert second.status()["fs_id"] == identity
+    # And it goes on.
     with second.connect() as client:
-        fill(client, "/three", files=6)
+        client.write_file("/one/f2", MARKER)
         client.unlink("/one/f1")
     second.flush()
-    before = seen(second)
-    lose(second)
-    if keys:
-        return
-    # And once more, of what the second machine made of it.
-    recovered(second, url)
-    second.start()
-    assert seen(second) == before
+    assert second.status()["backup"]["error"] is None
 
 
 def test_with_a_mirror_everything_acknowledged_comes_back(
