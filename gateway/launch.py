@@ -101,6 +101,7 @@ class Launcher:
             fsal = self.fsal_for(self.config)
             preflight.check_directories(self.config)
             preflight.check_keys(self.config)
+            preflight.check_certificate(self.config)
             undo.directory(state.root)
             undo.remember(state.lock_file)
             lock = state.lock()
@@ -122,7 +123,7 @@ class Launcher:
         preflight.check_space(config)
         preflight.check_store(config, identity, self.env)
         try:
-            for directory in (state.ganesha, state.run, state.logs):
+            for directory in (state.ganesha, state.admin, state.run, state.logs):
                 undo.directory(directory, ours=True)
             for directory in (*config.journal, *_l2(config)):
                 undo.directory(directory)

@@ -33,7 +33,7 @@ class Starter:
 
     def __init__(self, root: Path, **flags: object) -> None:
         self.state = StateDir(root)
-        flags = {"nfs_port": free_port(), "mountd_port": free_port(), "l2_bytes": 0, **flags}
+        flags = {"nfs_port": free_port(), "mountd_port": free_port(), "l2_bytes": 0, "admin_port": 0, **flags}
         self.flags: dict[str, object] = {"state": str(root), "clients": "127.0.0.1,::1", **flags}
 
     @property
