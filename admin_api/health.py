@@ -54,9 +54,11 @@ def judge(status: dict[str, Any], why_down: str | None) -> Health:
             "objects", f"the object store is {store['state']}: {store.get('last_error') or 'no reason given'}"
         )
     for part in ("flush", "checkpoint"):
-        if error := (status.get(part) or {}).get("error"):
+        figures: dict[str, Any] = status.get(part, {})
+        if error := figures.get("error"):
             warning(part, str(error))
-    if (bad := (status.get("cache") or {}).get("unreadable_blocks", 0)) > 0:
+    cache: dict[str, Any] = status.get("cache", {})
+    if (bad := cache.get("unreadable_blocks", 0)) > 0:
         critical("cache", f"{bad} blocks could not be read")
     findings.sort(key=lambda one: one.severity != "critical")
     return Health(

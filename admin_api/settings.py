@@ -34,6 +34,12 @@ class Settings(msgspec.Struct, frozen=True):
         return f"sqlite:///{self.directory / 'admin.db'}"
 
 
+def _from_text(kind: type, value: object) -> Path:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"no {kind.__name__} stands in a settings file")
+
+
 def read(file: Path) -> Settings:
     """Raises OSError or msgspec.MsgspecError for a file that the supervisor did not write."""
-    return msgspec.json.decode(file.read_bytes(), type=Settings)
+    return msgspec.json.decode(file.read_bytes(), type=Settings, dec_hook=_from_text)

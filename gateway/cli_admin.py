@@ -138,7 +138,7 @@ def _show_rows(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: b
         return
     table = Table(box=None, padding=(0, 2))
     for column in columns:
-        table.add_column(column.removesuffix("_s"))
+        table.add_column(column.removesuffix("_s"), overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(column, row.get(column))) for column in columns))
     out().print(table)
