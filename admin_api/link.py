@@ -75,7 +75,11 @@ class GatewayLink:
     def change(self, op: str, timeout_s: float | None, **fields: object) -> Any:
         """Has the gateway do something. Raises Problem: 503 when it is down, 409 when it refused."""
         self.check()
-        return self._call(timeout_s, op, **fields)
+        done = self._call(timeout_s, op, **fields)
+        with self._lock:
+            # Who made a change sees it in the next figures.
+            self._tried_s = self._monotonic_s() - FRESH_S
+        return done
 
     def _call(self, timeout_s: float | None, op: str, **fields: object) -> Any:
         client = self._connect(timeout_s)

@@ -95,7 +95,9 @@ class Api:
         )
         self.app: FastAPI = make_app(self.services)
 
-    def ask(self, method: str, path: str, body: Any = None, token: str | None = None, **more: Any) -> httpx.Response:
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = None, **more: Any
+    ) -> httpx.Response:
         """One request from the network, with a token where it is given."""
         headers = {**more.pop("headers", {}), **({"Authorization": f"Bearer {token}"} if token else {})}
         return self._ask(self.app, method, path, json=body, headers=headers, **more)
