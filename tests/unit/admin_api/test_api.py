@@ -1,19 +1,28 @@
 """The REST interface: who may do what, and what is answered."""
 
+import datetime
+import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from cryptography import x509
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from admin_api import tables
+from admin_api import tables, tls
 from admin_api.guard import PUBLIC, ROLE_KEY, GuardedRoute
+from admin_api.metrics import COUNTERS, GAUGES
 from admin_api.security import Role
+from admin_api.storage import NewerDatabaseError, open_engine
 from tests.unit.admin_api.conftest import Api
 
+ROOT = Path(__file__).resolve().parents[3]
 PUBLIC_PATHS = {"/ping", "/session", "/openapi.json"}
 
 
@@ -204,14 +213,14 @@ def test_parts(api: Api) -> None:
     assert (cache["l1"]["hit_rate"], cache["l2"]["hit_rate"]) == (0.75, None)
     assert api.local("GET", "objects").json()["gets"] == 7
     assert api.local("GET", "config").json()[0]["key"] == "nfs_port"
-    text = api.local("GET", "metrics").text
+    shown = api.local("GET", "metrics").text
     for line in (
         "caudal_up 1.0",
         'caudal_mirror_healthy{path="/j0"} 1.0',
         'caudal_cache_hits_total{tier="l1"} 3.0',
         'caudal_latency_seconds{operation="journal_commit",quantile="0.99"} 0.00025',
     ):
-        assert line in text
+        assert line in shown
     mirrors = [{"path": "/j1", "state": "lost"}]
     api.gateway.status = {**api.gateway.status, "journal": {"mirrors": mirrors}}
     api.now_s += 1
@@ -227,3 +236,47 @@ def test_large_bodies_and_nonsense_are_refused(api: Api) -> None:
     assert "hunter2" not in answer.text
     assert api.ask("GET", "nothing").status_code == 404
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_documents_name_the_figures_that_there_are(api: Api) -> None:
+    shown = api.local("GET", "metrics").text
+    families = set(re.findall(r"^# TYPE (\w+) ", shown, re.MULTILINE))
+    known = families | {name for name, _, _ in GAUGES} | {f"{name}_total" for name, _, _ in COUNTERS}
+    for file in ("admin.md", "monitoring/caudal-alerts.yml", "monitoring/caudal-dashboard.json"):
+        content = (ROOT / "docs" / file).read_text()
+        named = set(re.findall(r"\bcaudal_[a-z0-9_]+", content))
+        assert len(named) > 5
+        assert not named - known, f"{file} names figures that there are not"
+    json.loads((ROOT / "docs/monitoring/caudal-dashboard.json").read_text())
+
+
+def test_a_later_versions_database_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'admin.db'}"
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), tables.metadata)
+        assert not found, "the migrations make the tables that the code knows"
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(NewerDatabaseError, match="9999"):
+        open_engine(url)
+
+
+def test_the_certificate_is_made_once_and_renewed_in_time(tmp_path: Path) -> None:
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    certificate, key = tls.ensure(tmp_path, "nas.example", lambda: now)
+    first = certificate.read_bytes()
+    assert key.stat().st_mode & 0o777 == 0o600
+    names = x509.load_pem_x509_certificate(first).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == ["nas.example", "localhost"]
+    tls.ensure(tmp_path, "nas.example", lambda: now)
+    assert certificate.read_bytes() == first
+    tls.ensure(tmp_path, "nas.example", lambda: now + datetime.timedelta(days=800))
+    second = certificate.read_bytes()
+    assert second != first
+    # A crash between the two files: they do not fit.
+    certificate.write_bytes(first)
+    tls.ensure(tmp_path, "nas.example", lambda: now)
+    assert certificate.read_bytes() not in (first, second)
