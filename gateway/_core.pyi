@@ -123,6 +123,45 @@ class CorruptError(CoreError):
     errno: int
 
 @final
+class Fence:
+    """What the owner's lease lets pass: replies, and changes of the store. One thread tells how its attempts to renew end;
+    until the first one everything passes.
+    """
+
+    def __new__(cls) -> Self: ...
+    def attempt(self) -> None:
+        """An attempt begins; it ends by one of the next four."""
+
+    def renewed(self, lease_s: float) -> None:
+        """The lease runs for so long, from the beginning of the attempt."""
+
+    def unanswered(self, go_on_s: float) -> None:
+        """Replies pass for so long from the beginning of the attempt, and those that waited for it; 0: as the lease says."""
+
+    def contested(self) -> None:
+        """Somebody else holds the lease: nothing passes until an attempt ends otherwise."""
+
+    def lost(self) -> None:
+        """Somebody else owns the file system: nothing passes any more."""
+
+    def wake(self) -> None:
+        """Ends a wait_wanted()."""
+
+    def wait_wanted(self, timeout_s: float) -> bool:
+        """Waits until a reply waits for an attempt; False when none did in the time."""
+
+    def pass_(self) -> None:
+        """Waits as a reply does. Raises Busy where an attempt left it open, CoreError where another owns the file system."""
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """How long the lease is known to run; None before the first attempt."""
+
+    @property
+    def state(self) -> str:
+        """valid; unconfirmed: past the lease, and serving goes on; waiting: replies wait; fenced."""
+
+@final
 class FlushBatch:
     """Changes taken out of live inodes on their way into packs. Its inodes can not be taken again until it ends.
 
@@ -170,6 +209,7 @@ class Core:
         cls,
         *,
         keys: KeyRing | None = None,
+        fence: Fence | None = None,
         fs_id: bytes,
         epoch: int,
         journal: Sequence[str],
@@ -187,12 +227,15 @@ class Core:
         io_threads: int,
         store_wait_s: float = 30.0,
         wait_slots: int = 100,
+        world: SimWorld | None = None,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
+        `fence` stands before replies and changes of the store; None: nothing does.
         `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
 
-        `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
+        `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys. In a `world`
+        its disk holds the journal, its store takes the place of the URL's, and all happens on the calling thread.
         Raises ValueError for parameters out of range, StoreError when the store cannot be opened.
         """
 
@@ -466,11 +509,92 @@ class ObjectOpener:
         """The last plaintext. Raises SealError where the object was cut off: what came before is of no use then."""
 
 @final
+class SimWorld:
+    """A simulated machine with disk and clock, and a store, for tests. All that happens follows from seed and calls.
+
+    Its steps are changes of the disk, requests to the store, and failpoints once they are watched. Steps of a dead
+    machine fail.
+    """
+
+    def __new__(cls, seed: int) -> Self: ...
+    @property
+    def now_ns(self) -> int:
+        """Its time, in nanoseconds since 1970; the monotonic one is the same. It moves by `advance` alone."""
+
+    def advance(self, ns: int) -> None: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def steps(self) -> int:
+        """Taken so far."""
+
+    @property
+    def digest(self) -> int:
+        """Of all steps and notes so far, in their order: 64 bits."""
+
+    def keep_trace(self) -> None:
+        """Keeps steps and notes in words from now on."""
+
+    def take_trace(self) -> list[str]:
+        """Those kept since the last call."""
+
+    def note(self, text: str) -> None:
+        """Adds to digest and trace."""
+
+    def die(self, after_steps: int, *, effect: bool) -> None:
+        """Dies at that step from now, which takes effect or not."""
+
+    def live(self) -> None:
+        """Takes back a death that has not come yet."""
+
+    def restart(self, *, without_power: bool, survives: float) -> None:
+        """Lives again, all disks well. Close every core in it before.
+
+        Without power, each sector and each name that was not synced survives with the probability `survives`.
+        """
+
+    def break_disk(self, directory: str, *, after_accesses: int) -> None:
+        """Every access to files of the directory fails, after so many more, until the next start."""
+
+    def forget_syncs(self, directory: str) -> None:
+        """Syncs there do nothing and say that they did, until the next start."""
+
+    def replace_disk(self, directory: str) -> None:
+        """An empty disk takes the place of the directory's, which is gone with all that was on it. Close every core before."""
+
+    def set_troubles(self, **troubles: float) -> None:
+        """Probabilities of each trouble of the store from now on, those not named being 0.
+
+        fails, lost_reply, late (a put is done after it was given up), slow, short, corrupt, throttled; away above 0: all
+        fails.
+        Raises ValueError for any other.
+        """
+
+    def lose_puts(self, probability: float) -> None:
+        """Puts say that they are done and are not."""
+
+    def objects(self) -> list[str]:
+        """Keys of all objects in the store."""
+
+    def watch_failpoints(self) -> None:
+        """Passing a failpoint, anywhere in the process, is a step of this world from now on."""
+
+    @staticmethod
+    def unwatch_failpoints() -> None: ...
+    def write_journal(self, core: Core, *, sync: bool) -> None:
+        """The round that the journal's thread would do by itself: writes what was appended, or syncs it too."""
+
+    def make_spares(self, core: Core) -> None:
+        """What the journal's other thread does after each new segment."""
+
+@final
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""
 
-    def __new__(cls, journal: Sequence[str], fs_id: bytes, from_lsn: int) -> Self:
-        """Starts at the first record with an LSN of at least `from_lsn`. Raises JournalError."""
+    def __new__(
+        cls, journal: Sequence[str], fs_id: bytes, from_lsn: int, world: SimWorld | None = None
+    ) -> Self:
+        """Starts at the first record with an LSN of at least `from_lsn`, on the disk of a `world`. Raises JournalError."""
 
     def next_batch(self, durable_lsn: int, max_bytes: int) -> list[tuple[int, bytes]]:
         """(LSN, payload) of the next row transactions up to `durable_lsn`, about `max_bytes` of them; [] at the end.
@@ -481,6 +605,10 @@ class JournalTail:
     @property
     def position(self) -> int:
         """LSN up to which every record was seen, of whatever kind."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the record before `from_lsn` is no part of the journal's history: its epoch had ended before it."""
 
 def sealed_with(start: bytes) -> str | None:
     """Id of the key that a pack or object is sealed with, as its first bytes (48 suffice) claim; None: it is not sealed.

@@ -68,7 +68,13 @@ KNOWERS: dict[str, tuple[str, ...]] = {
     ),
     "alembic": ("gateway.metadata", "admin_api"),
     "fastapi": ("admin_api",),
-    "typer": ("gateway.cli", "gateway.cli_admin", "gateway.cli_keys", "gateway.cli_parts"),
+    "typer": (
+        "gateway.cli",
+        "gateway.cli_admin",
+        "gateway.cli_keys",
+        "gateway.cli_parts",
+        "gateway.cli_recover",
+    ),
 }
 
 MACHINE_PATHS = re.compile(r"(?<![\w.~$}-])/(?:work|root|farm|home)/[a-z]")

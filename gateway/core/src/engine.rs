@@ -11,19 +11,23 @@ use std::time::{Duration, Instant};
 use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
-use caudal_journal::{Journal, JournalConfig};
+use caudal_journal::disk::Disk;
+use caudal_journal::{Journal, JournalConfig, Options};
 use parking_lot::{Mutex, RwLockWriteGuard};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::attributes::{Attributes, Names};
 use crate::clock::Clock;
 use crate::errors::{CoreError, Result};
+use crate::fence::Fence;
+use crate::ground::Ground;
 use crate::inode::extents::{Extent, ExtentMap};
 use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
 use crate::inode::state::State;
 use crate::inode::table::Table;
 use crate::stats::IoStats;
+use crate::work::Work;
 
 /// Everything that a core is told when it is built.
 #[derive(Clone, Debug)]
@@ -63,6 +67,9 @@ pub struct Engine {
     pub index: DirtyIndex,
     pub blocks: Arc<Blocks>,
     pub store: Arc<dyn Store>,
+    /// Stands before the store's changes too, if whoever opened the store has put it there.
+    pub fence: Arc<Fence>,
+    pub disk: Arc<dyn Disk>,
     pub io: IoStats,
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
@@ -71,25 +78,31 @@ pub struct Engine {
     /// Operations that will complete later.
     pub pending: AtomicUsize,
     packs: AtomicU64,
-    runtime: Mutex<Option<Runtime>>,
-    handle: tokio::runtime::Handle,
+    work: Work,
+    handle: Handle,
 }
 
 impl Engine {
     /// Opens the caches over a store that was opened already. The journal comes with [`Self::start`].
-    pub fn open(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+    pub fn open(config: Config, ground: Ground) -> Result<Arc<Self>> {
         if config.epoch == 0 || config.epoch > number::MAX_EPOCH {
             return Err(CoreError::Invalid(format!(
                 "epoch {} is out of range",
                 config.epoch
             )));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.io_threads.max(1))
-            .thread_name("caudal-io")
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
+        let (work, handle) = if ground.by_hand {
+            Work::by_hand()?
+        } else {
+            Work::threads(config.io_threads)?
+        };
+        let Ground {
+            store,
+            fence,
+            clock,
+            disk,
+            ..
+        } = ground;
         let blocks_config = BlocksConfig {
             l1_bytes: config.l1_bytes,
             l2_dir: config.l2_dir.clone(),
@@ -97,7 +110,10 @@ impl Engine {
             readahead_bytes: config.readahead_bytes,
             fs_id: config.fs_id,
         };
-        let blocks = runtime.block_on(Blocks::open(handle.clone(), store.clone(), blocks_config))?;
+        let blocks = work.block_on(
+            &handle,
+            Blocks::open(handle.clone(), store.clone(), blocks_config),
+        )?;
         let packs = AtomicU64::new(number::first_of(config.epoch) + 1);
         Ok(Arc::new(Self {
             config,
@@ -106,6 +122,8 @@ impl Engine {
             index: DirtyIndex::default(),
             blocks,
             store,
+            fence,
+            disk,
             io: IoStats::default(),
             pending_flushes: Mutex::default(),
             spilling: AtomicBool::new(false),
@@ -113,7 +131,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             packs,
-            runtime: Mutex::new(Some(runtime)),
+            work,
             handle,
         }))
     }
@@ -128,7 +146,16 @@ impl Engine {
             limit_bytes: self.config.journal_limit_bytes,
             wait_slots: self.config.wait_slots,
         };
-        let journal = Journal::open(config, last_lsn_replayed)?;
+        let mut options = Options {
+            disk: self.disk.clone(),
+            by_hand: self.work.is_by_hand(),
+            ..Options::default()
+        };
+        if options.by_hand {
+            // Whoever simulates it knows.
+            options.on_mirror_lost = Arc::new(|_, _| {});
+        }
+        let journal = Journal::open_with(config, options, last_lsn_replayed)?;
         self.journal
             .set(journal)
             .map_err(|_| CoreError::Misuse("the core was started already"))
@@ -140,26 +167,21 @@ impl Engine {
         if self.closed.swap(true, Relaxed) {
             return;
         }
+        self.fence.shut();
         let began = Instant::now();
-        while self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
+        while !self.work.is_by_hand() && self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
             std::thread::sleep(Duration::from_millis(2));
         }
         if let Some(journal) = self.journal.get() {
             journal.close();
         }
-        let Some(runtime) = self.runtime.lock().take() else {
-            return;
-        };
         // What L2 did not get is in the store: a failure costs a fetch after the next start.
-        drop(runtime.block_on(self.blocks.close()));
-        runtime.shutdown_timeout(CLOSE_WAIT);
+        self.work.close(self.blocks.close(), CLOSE_WAIT);
     }
 
     #[inline]
     pub fn journal(&self) -> Result<&Arc<Journal>> {
-        if self.closed.load(Relaxed) {
-            return Err(CoreError::Closed);
-        }
+        self.check_open()?;
         self.opened_journal()
     }
 
@@ -170,22 +192,50 @@ impl Engine {
             .ok_or(CoreError::Misuse("the core was not started"))
     }
 
+    #[inline]
     pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Relaxed) {
             Err(CoreError::Closed)
+        } else if self.fence.is_closed() {
+            Err(CoreError::Fenced)
         } else {
             Ok(())
         }
     }
 
-    pub const fn handle(&self) -> &tokio::runtime::Handle {
+    /// Waits until the owner's lease lets a reply pass, in the thread that answers. Busy when too many wait already.
+    #[inline]
+    pub fn pass_fence(&self) -> Result<()> {
+        if self.fence.passes()? {
+            Ok(())
+        } else {
+            self.wait_fence()
+        }
+    }
+
+    #[cold]
+    fn wait_fence(&self) -> Result<()> {
+        let slot = self
+            .journal()?
+            .try_wait_slot()
+            .ok_or(CoreError::Busy("too many callers wait for the owner's lease"))?;
+        let result = self.fence.wait();
+        drop(slot);
+        result
+    }
+
+        pub const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    pub const fn work(&self) -> &Work {
+        &self.work
     }
 
     /// Runs a future of the store or the cache to its end; not from a thread of the runtime.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
         self.check_open()?;
-        Ok(self.handle.block_on(future))
+        Ok(self.work.block_on(&self.handle, future))
     }
 
     pub fn next_pack(&self) -> u64 {
@@ -313,9 +363,14 @@ impl Engine {
             return;
         }
         let engine = self.clone();
-        self.handle.spawn_blocking(move || {
+        let run = move || {
             crate::spill::run(&engine);
             engine.spilling.store(false, Relaxed);
-        });
+        };
+        if self.work.is_by_hand() {
+            run();
+        } else {
+            self.handle.spawn_blocking(run);
+        }
     }
 }

@@ -10,7 +10,11 @@ pub mod commit;
 pub mod completion;
 pub mod engine;
 pub mod errors;
+pub mod fence;
+#[cfg(test)]
+mod fence_test;
 pub mod flush;
+pub mod ground;
 pub mod inode;
 pub mod journaled;
 pub mod operation;
@@ -28,4 +32,5 @@ mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;
+pub mod work;
 pub mod write;

@@ -197,14 +197,14 @@ impl Engine {
             gone: HashSet::new(),
             report: Report::default(),
         };
+        let config = &self.config;
+        let mut show = |record: &Record<'_>| replay.record(record);
         let replayed =
-            caudal_journal::replay(&self.config.journal, self.config.fs_id, from_lsn, &mut |record| {
-                replay.record(record)
-            })
-            .map_err(|error| match error {
-                ReplayError::Callback(failure) => failure,
-                ReplayError::Journal(error) => Failure::Core(error.into()),
-            })?;
+            caudal_journal::replay_on(&*self.disk, &config.journal, config.fs_id, from_lsn, &mut show)
+                .map_err(|error| match error {
+                    ReplayError::Callback(failure) => failure,
+                    ReplayError::Journal(error) => Failure::Core(error.into()),
+                })?;
         let mut report = replay.report;
         report.preceding_lsn = replayed.preceding_lsn;
         report.first_lsn = replayed.first_lsn;

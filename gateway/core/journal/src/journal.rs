@@ -30,10 +30,17 @@ pub struct Journal {
     pub(crate) bell: Arc<Bell>,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) segment_bytes: u64,
-    pub(crate) threads: Mutex<Option<Threads>>,
+    pub(crate) running: Mutex<Running>,
     /// Files that payloads were read back from, by mirror and segment.
     pub(crate) files: Mutex<HashMap<(usize, u64), Arc<dyn DiskFile>>>,
     pub(crate) trimming: Mutex<()>,
+}
+
+/// Who does what nobody waits for.
+pub(crate) enum Running {
+    Threads(Threads),
+    ByHand,
+    Closed,
 }
 
 pub(crate) struct Threads {
@@ -265,13 +272,29 @@ impl Journal {
         self.members.iter().map(|member| member.dir.as_path())
     }
 
+    /// Writes out what was appended, as the committer's thread does after a while; with `sync`, durably.
+    pub fn write_out(&self, sync: bool) {
+        self.committer.write_out(sync);
+    }
+
+    /// Makes spares where there are too few, as a thread does after each new segment.
+    pub fn make_spares(&self) {
+        open::make_spares(&self.members, &self.stopping, false);
+    }
+
     /// Makes durable what is pending, answers all who wait, and ends the threads. From a callback, the thread that runs
     /// callbacks ends by itself afterwards.
     pub fn close(&self) {
-        let Some(threads) = self.threads.lock().take() else {
+        let running = std::mem::replace(&mut *self.running.lock(), Running::Closed);
+        if matches!(running, Running::Closed) {
+            return;
+        }
+        self.committer.close();
+        let Running::Threads(threads) = running else {
+            self.committer.run();
+            self.committer.stop();
             return;
         };
-        self.committer.close();
         let committed = threads.committer.join();
         self.committer.stop();
         self.committer.callbacks.stop();

@@ -39,21 +39,27 @@ pub fn settle(history: &mut History) -> Result<u64> {
     Ok(header.previous_lsn)
 }
 
-/// Makes the directory hold the whole history, durably. With one mirror there is nothing to compare, only to sync.
+/// Makes the directory hold the whole history, durably. With one mirror there is nothing to compare.
+///
+/// The newest of the directory's own segments may be in the page cache alone, and its last sync may have failed: then the
+/// system takes its bytes for written, and a sync has nothing to do. So what it holds is written once more. Older ones were
+/// synced before there was a newer one.
 pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Result<()> {
+    let own = |segment: &Segment| {
+        let mut sources = segment.sources.iter();
+        sources.position(|source| source.path.parent() == Some(dir))
+    };
+    let newest = history
+        .segments
+        .iter()
+        .rposition(|segment| own(segment).is_some());
     for (index, segment) in history.segments.iter().enumerate() {
-        let own = segment
-            .sources
-            .iter()
-            .position(|source| source.path.parent() == Some(dir));
-        let whole =
-            own.filter(|&own| alone || SegmentReader::alone(segment, own, segment.last_lsn.unwrap_or(0)));
+        let whole = own(segment)
+            .filter(|&own| alone || SegmentReader::alone(segment, own, segment.last_lsn.unwrap_or(0)));
         match whole {
-            Some(own) if index + 1 == history.segments.len() => {
+            Some(own) if Some(index) == newest => {
                 let source = &segment.sources[own];
-                source
-                    .file
-                    .sync()
+                rewrite(&*source.file, end_of(segment))
                     .map_err(|error| JournalError::io(&source.path, &error))?;
             }
             Some(_) => {}
@@ -61,6 +67,30 @@ pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Res
         }
     }
     Ok(())
+}
+
+/// Where the segment's last record ends.
+fn end_of(segment: &Segment) -> u64 {
+    let mut reader = SegmentReader::new(segment);
+    while reader.next().is_some() {}
+    reader.offset()
+}
+
+/// Writes the first bytes of a file where they are already, and syncs them. A crash in between changes nothing: whatever part
+/// of them was on the disk is there again, or still.
+fn rewrite(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(COPY_BYTES as u64) as usize;
+        let got = file.read_at(&mut buffer[..len], offset)?;
+        file.write_at(&mut [IoSlice::new(&buffer[..got])], offset)?;
+        if got < len {
+            break;
+        }
+        offset += got as u64;
+    }
+    file.sync()
 }
 
 /// Writes a segment anew, each record from the mirror that has it, and puts it in its place at once.

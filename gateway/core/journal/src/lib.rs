@@ -19,6 +19,7 @@ mod open;
 mod replay;
 mod room;
 mod segment;
+pub mod simulated;
 mod spares;
 mod state;
 mod tail;
@@ -58,6 +59,9 @@ pub struct Options {
     /// Called once for each mirror that is lost; may be called under load, so it must be quick.
     pub on_mirror_lost: OnLost,
     pub timing: Timing,
+    /// No threads: rounds are done by who waits, or by [`Journal::write_out`], one mirror after the other; spares are made by
+    /// [`Journal::make_spares`]. So what the journal does to its disks follows from the calls alone.
+    pub by_hand: bool,
 }
 
 /// Times and sizes that are the same for every journal but in tests.
@@ -79,6 +83,7 @@ impl Default for Options {
             disk: Arc::new(disk::SystemDisk),
             on_mirror_lost: Arc::new(|dir, why| eprintln!("journal mirror {} is lost: {why}", dir.display())),
             timing: Timing::default(),
+            by_hand: false,
         }
     }
 }

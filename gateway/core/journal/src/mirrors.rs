@@ -78,6 +78,7 @@ struct Worker {
 
 enum Runner {
     Here(Box<Mirror>, Arc<Member>),
+    InTurn(Vec<(Mirror, Arc<Member>)>),
     Threads(Vec<Worker>),
 }
 
@@ -111,6 +112,15 @@ impl Mirrors {
         })
     }
 
+    /// Without threads: one mirror after the other, and each is waited for.
+    #[must_use]
+    pub const fn in_turn(mirrors: Vec<(Mirror, Arc<Member>)>) -> Self {
+        Self {
+            runner: Runner::InTurn(mirrors),
+            limit: Duration::MAX,
+        }
+    }
+
     /// Does a round in every healthy mirror. Fails only where none is left.
     pub fn run(&mut self, batch: &Arc<Batch>, sync: bool) -> Result<(), JournalError> {
         match &mut self.runner {
@@ -123,6 +133,7 @@ impl Mirrors {
                     JournalError::Failed(format!("{}: {error}", member.dir.display()))
                 })
             }
+            Runner::InTurn(mirrors) => run_in_turn(mirrors, batch, sync),
             Runner::Threads(workers) => run_parallel(workers, batch, sync, self.limit),
         }
     }
@@ -150,6 +161,25 @@ fn work(mut mirror: Mirror, index: usize, inbox: &Receiver<Job>) {
         if job.answer.send((index, result)).is_err() || failed {
             return;
         }
+    }
+}
+
+fn run_in_turn(mirrors: &mut [(Mirror, Arc<Member>)], batch: &Batch, sync: bool) -> Result<(), JournalError> {
+    let mut done = 0;
+    let mut why = "all were lost before".to_owned();
+    for (mirror, member) in mirrors.iter_mut().filter(|(_, member)| !member.is_lost()) {
+        match mirror.run(batch, sync) {
+            Ok(()) => done += 1,
+            Err(error) => {
+                why = format!("{}: {error}", member.dir.display());
+                member.lose(&error.to_string());
+            }
+        }
+    }
+    if done > 0 {
+        Ok(())
+    } else {
+        Err(JournalError::Failed(why))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::durable::Slots;
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
 use crate::history::History;
-use crate::journal::{Journal, Threads};
+use crate::journal::{Journal, Running, Threads};
 use crate::level;
 use crate::mirror::Mirror;
 use crate::mirrors::{Member, Mirrors};
@@ -54,12 +54,23 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
         previous_lsn: last_lsn_replayed,
         kept,
     };
-    let mirrors = Mirrors::start(mirrors, options.timing.mirror_limit).map_err(thread_failed)?;
+    let mirrors = if options.by_hand {
+        Mirrors::in_turn(mirrors)
+    } else {
+        Mirrors::start(mirrors, options.timing.mirror_limit).map_err(thread_failed)?
+    };
     let room = Room::new(config.limit_bytes, used);
     let committer = Arc::new(Committer::new(start, room, mirrors, options.timing));
     let stopping = Arc::new(AtomicBool::new(false));
-    let threads = start_threads(&committer, &members, &bell, &stopping).map_err(thread_failed)?;
-    bell.ring();
+    let running = if options.by_hand {
+        // Whoever asks for a callback does the round.
+        committer.callbacks.stop();
+        Running::ByHand
+    } else {
+        let threads = start_threads(&committer, &members, &bell, &stopping).map_err(thread_failed)?;
+        bell.ring();
+        Running::Threads(threads)
+    };
     Ok(Journal {
         committer,
         members,
@@ -67,7 +78,7 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
         bell,
         stopping,
         segment_bytes: config.segment_bytes,
-        threads: Mutex::new(Some(threads)),
+        running: Mutex::new(running),
         files: Mutex::new(HashMap::new()),
         trimming: Mutex::new(()),
     })
@@ -235,20 +246,25 @@ fn start_threads(
     })
 }
 
+/// Makes spares where there are too few; a mirror that cannot is lost. `gently`: see [`Spares::make`].
+pub fn make_spares(members: &[Arc<Member>], stopping: &AtomicBool, gently: bool) {
+    for member in members {
+        let Some(spares) = &member.spares else { continue };
+        while !member.is_lost() && !stopping.load(Ordering::Relaxed) && spares.wants_more() {
+            match spares.make(stopping, gently) {
+                Ok(()) => {}
+                // Reserving gets stricter until a trim gives room; the disk itself is well.
+                Err(_) if spares.starved().is_some() => break,
+                Err(error) => member.lose(&error.to_string()),
+            }
+        }
+    }
+}
+
 /// Body of the thread that makes spares whenever a segment was begun or trimmed.
 fn keep_spares(members: &[Arc<Member>], bell: &Bell, stopping: &AtomicBool) {
     while !stopping.load(Ordering::Relaxed) {
-        for member in members {
-            let Some(spares) = &member.spares else { continue };
-            while !member.is_lost() && !stopping.load(Ordering::Relaxed) && spares.wants_more() {
-                match spares.make(stopping, true) {
-                    Ok(()) => {}
-                    // Reserving gets stricter until a trim gives room; the disk itself is well.
-                    Err(_) if spares.starved().is_some() => break,
-                    Err(error) => member.lose(&error.to_string()),
-                }
-            }
-        }
+        make_spares(members, stopping, true);
         if !stopping.load(Ordering::Relaxed) {
             bell.wait();
         }

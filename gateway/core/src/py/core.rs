@@ -14,12 +14,13 @@ use super::batch::FlushBatch;
 use super::convert::{
     ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from, lsn_if_resident,
 };
+use super::fence::PyFence;
 use super::key_ring::KeyRing;
 use super::pack_store::footer_to;
+use super::sim_world::{SimWorld, open_engine};
 use super::types::{build, types};
 use super::{capsule, replay, stats};
 use crate::attributes::Names;
-use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
 use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
@@ -38,7 +39,7 @@ enum Phase {
 
 #[pyclass(module = "gateway._core", frozen)]
 pub struct Core {
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     phase: Mutex<Phase>,
 }
 
@@ -53,13 +54,14 @@ impl Drop for Core {
 #[pymethods]
 impl Core {
     #[new]
-    #[pyo3(signature = (*, keys = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
+    #[pyo3(signature = (*, keys = None, fence = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
         journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, store_wait_s = 30.0,
-        wait_slots = 100))]
+        wait_slots = 100, world = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
         keys: Option<&KeyRing>,
+        fence: Option<&PyFence>,
         fs_id: &[u8],
         epoch: u64,
         journal: Vec<PathBuf>,
@@ -77,6 +79,7 @@ impl Core {
         io_threads: usize,
         store_wait_s: f64,
         wait_slots: usize,
+        world: Option<&SimWorld>,
     ) -> PyResult<Self> {
         let store_wait = Duration::try_from_secs_f64(store_wait_s)
             .map_err(|error| CoreError::Invalid(format!("store_wait_s: {error}")))?;
@@ -98,10 +101,9 @@ impl Core {
             store_wait,
         };
         let keys = keys.map(|keys| keys.0.clone());
-        let engine = py.detach(|| -> Result<_> {
-            let store = caudal_blocks::open_store_with(store_url, &store_options, store_wait)?;
-            Engine::open(config, packs::keyed(store, keys), Arc::new(SystemClock))
-        })?;
+        let fence = PyFence::or_open(fence);
+        let world = world.map(|world| world.0.clone());
+        let engine = py.detach(|| open_engine(config, store_url, &store_options, keys, fence, world))?;
         Ok(Self {
             engine,
             phase: Mutex::new(Phase::New),

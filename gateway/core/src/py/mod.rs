@@ -5,10 +5,12 @@ mod capsule;
 mod convert;
 mod core;
 mod exceptions;
+mod fence;
 mod journal_tail;
 mod key_ring;
 mod pack_store;
 mod replay;
+mod sim_world;
 mod stats;
 mod types;
 
@@ -57,11 +59,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exceptions::register(module)?;
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
+    module.add_class::<fence::PyFence>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<key_ring::KeyRing>()?;
     module.add_class::<key_ring::ObjectSealer>()?;
     module.add_class::<key_ring::ObjectOpener>()?;
     module.add_function(wrap_pyfunction!(key_ring::sealed_with, module)?)?;
+    module.add_class::<sim_world::SimWorld>()?;
     module.add_class::<journal_tail::JournalTail>()?;
     module.add_function(wrap_pyfunction!(pass_failpoint, module)?)?;
     // Written by PyO3; the stub lists the names.

@@ -3,10 +3,12 @@
 mod answer;
 mod azure;
 mod file;
+mod gate;
 mod health;
 mod object;
 pub mod open;
 mod retry;
+mod simulated;
 mod stats;
 
 use std::ops::Range;
@@ -16,9 +18,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use file::FileStore;
+pub use gate::{Change, Gate, Gated};
 pub use health::{HealthReport, StoreState};
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
+pub use simulated::{SimStore, Troubles};
 pub use stats::{Measured, StoreStats};
 
 use crate::error::StoreError;

@@ -3,8 +3,6 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
-pub mod sim;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +48,7 @@ pub fn options(disk: Arc<dyn Disk>) -> Options {
             mirror_limit: Duration::from_millis(200),
             max_unwritten_bytes: 1 << 20,
         },
+        by_hand: false,
     }
 }
 
