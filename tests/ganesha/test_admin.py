@@ -1,5 +1,6 @@
 """The admin service beside a real server: TLS, tokens, figures, and what happens when one of the two dies."""
 
+import datetime
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from admin_api import tls
 from tests.support.caudal import Caudal, undisturbed
 from tests.support.processes import kill, wait_until
 
@@ -132,3 +134,17 @@ def test_without_the_gateway_it_reads_and_changes_nothing(server: Caudal) -> Non
         finally:
             os.kill(supervisor, signal.SIGCONT)
         wait_until(lambda: admin.get("journal").json()["gateway_down"] is None, "it is back", timeout_s=40)
+
+
+def test_another_certificate_takes_the_place_of_its_own(server: Caudal, disk_path: Path) -> None:
+    certificate, key = tls.ensure(
+        disk_path,
+        "nas.example",
+        lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251
+    )
+    files = {"--admin-certificate": certificate, "--admin-certificate-key": key}
+    server.cli("down")
+    server.options = (*server.options, *(str(word) for pair in files.items() for word in pair))
+    server.start()
+    served = ssl.get_server_certificate(("localhost", server.admin_port))
+    assert served.strip() == certificate.read_text().strip()
