@@ -20,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
-from gateway import launch, log, status_view
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
@@ -44,6 +44,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.command("recover")(recover)
+cli_admin.add_to(app, cache_app)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 TAKE_OVER_NOTE = (
@@ -88,6 +89,10 @@ def up(
     mountd_port: Annotated[Text, typer.Option(help=_help("mountd_port"))] = None,
     nlm_port: Annotated[Text, typer.Option(help=_help("nlm_port"))] = None,
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
+    admin_certificate: Annotated[Text, typer.Option(help=_help("admin_certificate"), metavar="FILE")] = None,
+    admin_certificate_key: Annotated[
+        Text, typer.Option(help=_help("admin_certificate_key"), metavar="FILE")
+    ] = None,
     clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
     squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
     manage_gids: Annotated[Text, typer.Option(help=_help("manage_gids"))] = None,
@@ -146,6 +151,8 @@ def _tell_served(config: Config, served: Served) -> None:
     )
     if served.note:
         out().print(f"[yellow]{escape(served.note)}[/yellow]")
+    if config.admin_port:
+        out().print(f"admin service: https://localhost:{config.admin_port}/v1/")
     out().print(f"mount it: {escape(mount_command(config, served))}")
 
 
