@@ -330,6 +330,31 @@ fn what_a_failed_sync_left_in_the_page_cache_is_durable_once_a_new_epoch_builds_
     drop(second);
 }
 
+#[test]
+fn a_spare_whose_name_is_not_durable_yet_is_not_written_to() {
+    for accesses in 0..40 {
+        let (sim_disk, disk) = sim();
+        let journal = Journal::open_with(config(&dirs(), 1), lazy(disk.clone()), 0).unwrap();
+        for _ in 0..10 {
+            put(&journal, 1, &[7; 20_000]);
+        }
+        drop(journal);
+        // A trim that died between the renaming and the sync of the directory.
+        let oldest = &segments(&*disk, &dirs()[0])[0];
+        disk.rename(oldest, &dirs()[0].join("000000ff.spare")).unwrap();
+        sim_disk.fail(&dirs()[0], caudal_journal::simulated::Fault::ErrorAfter(accesses));
+        let by_hand = Options {
+            by_hand: true,
+            ..lazy(disk.clone())
+        };
+        // Dies somewhere on its way, or not; then power goes.
+        drop(Journal::open_with(config(&dirs(), 2), by_hand, lsn(1, 10)));
+        let found = sim_disk.after_power_loss(|| false);
+        let (_, replayed) = replay_all(&found, &dirs()).unwrap();
+        assert_eq!(replayed.last_lsn, lsn(1, 10), "{accesses}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
