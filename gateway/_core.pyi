@@ -560,7 +560,7 @@ class SimWorld:
         """Syncs there do nothing and say that they did, until the next start."""
 
     def replace_disk(self, directory: str) -> None:
-        """An empty disk takes the place of the directory's, which is gone with all on it. Close every core before."""
+        """An empty disk takes the place of the directory's, with nothing of what was on it. Close every core before."""
 
     def set_troubles(self, **troubles: float) -> None:
         """Probabilities of each trouble of the store from now on, those not named being 0.

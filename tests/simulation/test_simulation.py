@@ -17,7 +17,7 @@ from tests.simulation.machine import Spoil
 from tests.simulation.run import Sum, play_all, quiet
 
 ROOT = Path(__file__).parents[2]
-HISTORIES = 2000
+HISTORIES = 1500
 PLANTED_FOUND_WITHIN = 100
 MIRRORS = ("m0", "m1")
 
