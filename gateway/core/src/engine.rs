@@ -224,7 +224,7 @@ impl Engine {
         result
     }
 
-        pub const fn handle(&self) -> &Handle {
+    pub const fn handle(&self) -> &Handle {
         &self.handle
     }
 
