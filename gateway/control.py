@@ -19,7 +19,7 @@ from typing import Any, Final, Self, cast
 import msgspec
 import structlog
 
-from gateway.errors import CaudalError, ControlError, NotRunningError
+from gateway.errors import BUSY, CaudalError, ControlError, NotRunningError
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +114,7 @@ class ControlServer:
                     self._connections.add(connection)
             if full:
                 with suppress(OSError), connection:
-                    connection.sendall(_error_line("busy", "too many control connections", "try again"))
+                    connection.sendall(_error_line(BUSY, "too many control connections", "try again"))
                 continue
             self._begin(connection)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway import _core
 from gateway._core import Core, FlushBatch, JournalTail, KeyRing, ReplayReport, SimWorld
-from gateway.checkpointer import Checkpointer
+from gateway.checkpointer import Checkpointer, Position
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.metadata.database import Database
@@ -69,8 +69,8 @@ class Life:
     report: ReplayReport
     batches: list[tuple[FlushBatch, bool]]
 
-    def checkpoint_position(self) -> tuple[int, int]:
-        return self.core.durable_lsn, self.namespace.checkpoint_lsn
+    def checkpoint_position(self) -> Position:
+        return Position(self.core.durable_lsn, self.namespace.checkpoint_lsn)
 
     def checkpointed(self, lsn: int) -> None:
         """As the owner's control socket answers the steward."""
@@ -204,7 +204,7 @@ class _OwnerOf:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def checkpoint_position(self) -> tuple[int, int]:
+    def checkpoint_position(self) -> Position:
         return self._machine.life.checkpoint_position()
 
     def checkpointed(self, lsn: int) -> None:

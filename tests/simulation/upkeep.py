@@ -9,6 +9,8 @@ from tests.simulation.machine import GRACE_S, Life, Machine
 from tests.simulation.shape import Shape
 
 BATCHES_MAX = 2
+# No backup is kept that needs a dead pack.
+NO_BACKUPS_LSN = 2**63 - 1
 LONGEST_ADVANCE_NS = 30_000_000_000
 
 
@@ -91,7 +93,9 @@ class Upkeep:
     def _collect(self) -> object:
         now_s = self._machine.clock.now_s()
         with self._machine.database.reader() as connection:
-            dead = usage.dead_packs(connection, dead_before_s=int(now_s - GRACE_S), limit=100)
+            dead = usage.dead_packs(
+                connection, dead_before_s=int(now_s - GRACE_S), upto_lsn=NO_BACKUPS_LSN, limit=100
+            )
         return self._life.collector.delete_dead(dead) if dead else "nothing dead"
 
     def _compact(self) -> object:
