@@ -28,7 +28,7 @@ INODES = st.integers(2, 6)
 
 def _epoch_of(skipped: str) -> int:
     """Of an object that a recovery passed over."""
-    return int(skipped.split("/")[3].split("-")[0], 16)
+    return int(skipped.split("/")[3].partition("-")[0], 16)
 
 
 class Backups(RuleBasedStateMachine):
