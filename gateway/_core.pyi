@@ -151,7 +151,7 @@ class Fence:
         """Waits until a reply waits for an attempt; False when none did in the time."""
 
     def pass_(self) -> None:
-        """Waits as a reply does. Raises Busy where an attempt left it open, CoreError where another owns the file system."""
+        """Waits as a reply does. Raises Busy where it may not go out now, or ever."""
 
     @property
     def lease_left_s(self) -> float | None:
