@@ -132,8 +132,8 @@ def test_a_change_under_way_is_whole_or_not_there() -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_seed_fixes_the_plan(store: str) -> None:
-    plans = [draw(5, number, clients=4, store=store) for number in range(1, 300)]
-    assert plans == [draw(5, number, clients=4, store=store) for number in range(1, 300)]
+    plans = [draw(5, number, clients=4, store=store) for number in range(1, 1500)]
+    assert plans == [draw(5, number, clients=4, store=store) for number in range(1, 1500)]
     assert {plan.death for plan in plans} == {"server", "everything", "failpoint", "nothing"}
     for kind in ("mirror_wiped", "mirror_damaged", "mirror_gone", "mirror_error", "kill_steward", "stopped"):
         assert any(kind in plan.kinds for plan in plans), kind
