@@ -261,7 +261,8 @@ class Campaign:
             self._round.waits += report.waits
             if report.error:
                 problems.append(f"client {process.number}: {report.error}")
-            elif report.lost and not died:
+            elif report.lost and not died and "stopped" not in self._round.faults:
+                # On a busy machine a stop may outlast a lease.
                 problems.append(f"client {process.number} lost a server that lives: {report.lost}")
         if problems:
             raise RoundFailed("\n".join(problems))

@@ -18,6 +18,8 @@ from tests.support.caudal import EXPORT
 
 T = TypeVar("T")
 LATER: Final = frozenset({10008, 10013})
+# EXPIRED, BADSESSION, DEADSESSION: a client that could not renew in time starts anew; what it asked for was not done.
+EXPIRED: Final = frozenset({10011, 10052, 10078})
 NOENT, STALE = 2, 70
 RETRY_S, RETRY_LIMIT_S = 0.05, 90.0
 READ_BYTES: Final = 1 << 18
@@ -88,6 +90,8 @@ class _Asking:
             try:
                 return call()
             except (NfsError, Nfs4Error) as error:
+                if error.status in EXPIRED:
+                    raise Lost(f"{what}: the lease ran out") from error
                 if error.status not in LATER or time.monotonic() > deadline:
                     raise Refused(what, error.status) from error
             except (OSError, struct.error) as error:
