@@ -5,7 +5,8 @@
 //! thread does what nobody waits for, and the rounds that fell due while another thread was busy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use caudal_base::{Histogram, failpoint};
@@ -15,9 +16,10 @@ use crate::batch::{Batch, Payload};
 use crate::durable::{Callbacks, Durable};
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, span};
-use crate::mirrors::Mirrors;
+use crate::mirrors::{Asked, Change, Mirrors, Round};
+use crate::returns::Returns;
 use crate::room::Room;
-use crate::state::{Start, State};
+use crate::state::{Kept, Start, State};
 use crate::{Appended, Timing};
 
 /// Written out although nobody waits, once the batch is so large.
@@ -33,6 +35,10 @@ pub struct Committer {
     pub commit_time: Histogram,
     last_lsn: AtomicU64,
     mirrors: Mutex<Option<Mirrors>>,
+    /// Changes among the mirrors that the next round makes.
+    asked: Mutex<Vec<Asked>>,
+    is_asked: AtomicBool,
+    pub returns: Arc<Returns>,
     idle_batch: Mutex<Option<Batch>>,
     work: Condvar,
     space: Condvar,
@@ -42,7 +48,7 @@ pub struct Committer {
 
 impl Committer {
     #[must_use]
-    pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, timing: Timing) -> Self {
+    pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, returns: Arc<Returns>, timing: Timing) -> Self {
         Self {
             durable: Durable::new(start.previous_lsn),
             callbacks: Callbacks::default(),
@@ -50,6 +56,9 @@ impl Committer {
             commit_time: Histogram::default(),
             last_lsn: AtomicU64::new(start.previous_lsn),
             mirrors: Mutex::new(Some(mirrors)),
+            asked: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+            returns,
             idle_batch: Mutex::new(None),
             work: Condvar::new(),
             space: Condvar::new(),
@@ -158,6 +167,24 @@ impl Committer {
         self.room.promised() <= self.state.lock().left_on_disk().max(spare_bytes / 2)
     }
 
+    /// Segments that are kept, oldest first.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Kept> {
+        self.state.lock().kept.iter().copied().collect()
+    }
+
+    #[must_use]
+    pub fn keeps(&self, first_lsn: u64) -> bool {
+        let state = self.state.lock();
+        state.kept.iter().any(|kept| kept.first_lsn == first_lsn)
+    }
+
+    /// The segment that the disks have open.
+    #[must_use]
+    pub fn disk_segment(&self) -> u64 {
+        self.state.lock().disk_segment
+    }
+
     /// Somebody waits, or the batch is large.
     fn is_due(&self, state: &State) -> bool {
         state.end.is_none()
@@ -172,6 +199,7 @@ impl Committer {
         state.in_flight = Some(batch.clone());
         state.batch_since = None;
         let upto = self.last_lsn();
+        let changes = self.take_asked(&mut state);
         let segment = state.open_segment();
         if sync {
             state.round += 1;
@@ -182,7 +210,14 @@ impl Committer {
 
         let began = Instant::now();
         let result = match self.mirrors.lock().as_mut() {
-            Some(mirrors) => mirrors.run(&batch, sync),
+            Some(mirrors) => {
+                let round = Round {
+                    batch: batch.clone(),
+                    sync,
+                    segment,
+                };
+                mirrors.run(&round, changes)
+            }
             None => Err(JournalError::Closed),
         };
         if sync && result.is_ok() {
@@ -215,6 +250,40 @@ impl Committer {
             *self.idle_batch.lock() = Some(batch);
         }
         self.state.lock()
+    }
+
+    /// What the round is to change among the mirrors. Who joins begins with an empty segment, after all that is in the batch.
+    fn take_asked(&self, state: &mut State) -> Vec<Asked> {
+        if !self.is_asked.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut asked = self.asked.lock();
+        self.is_asked.store(false, Ordering::Release);
+        let changes = std::mem::take(&mut *asked);
+        if changes
+            .iter()
+            .any(|(change, _)| matches!(change, Change::Join(_)))
+        {
+            state.switch(&self.room);
+        }
+        changes
+    }
+
+    /// Has a round change something among the mirrors, and waits until it has. An error says why it was not done.
+    pub fn change(&self, change: Change) -> std::result::Result<u64, String> {
+        let (answer, answered) = channel();
+        {
+            let state = self.state.lock();
+            if state.closing || state.end.is_some() {
+                return Err(JournalError::Closed.to_string());
+            }
+            self.asked.lock().push((change, answer));
+            self.is_asked.store(true, Ordering::Release);
+            self.work.notify_one();
+        }
+        answered
+            .recv()
+            .unwrap_or_else(|_| Err(JournalError::Closed.to_string()))
     }
 
     fn announce(&self, round: u64, sync: bool, failed: bool) {
@@ -271,7 +340,7 @@ impl Committer {
 
     fn due(&self, state: &State) -> Due {
         let durable = self.durable.lsn();
-        if state.wanted > durable {
+        if state.wanted > durable || self.is_asked.load(Ordering::Acquire) {
             return Due::Now { sync: true };
         }
         let now = Instant::now();
@@ -302,6 +371,7 @@ impl Committer {
     /// Takes no more records and lets the committer's thread end.
     pub fn close(&self) {
         self.state.lock().closing = true;
+        self.returns.close();
         self.work.notify_one();
         self.space.notify_all();
     }
@@ -311,6 +381,7 @@ impl Committer {
         self.durable.wake(0);
         self.durable.wake(1);
         self.callbacks.poke();
+        self.asked.lock().clear();
         let mirrors = self.mirrors.lock().take();
         if let Some(mirrors) = mirrors {
             mirrors.stop();

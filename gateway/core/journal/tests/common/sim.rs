@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use caudal_journal::disk::{Disk, DiskFile};
+use caudal_journal::disk::{Disk, DiskFile, Site};
 use parking_lot::Mutex;
 
 const SECTOR: usize = 512;
@@ -52,6 +52,7 @@ pub enum Fault {
 struct Shared {
     names: Mutex<Names>,
     faults: Mutex<HashMap<PathBuf, Fault>>,
+    sites: Mutex<HashMap<PathBuf, Site>>,
     syncs: AtomicU64,
     writes: AtomicU64,
 }
@@ -133,6 +134,19 @@ impl SimDisk {
 
     pub fn heal(&self, dir: &Path) {
         self.0.faults.lock().remove(dir);
+    }
+
+    /// Another disk lies under a directory, or none: what was there is gone until it is mounted again.
+    pub fn mount(&self, dir: &Path, site: Site) {
+        self.0.sites.lock().insert(dir.to_owned(), site);
+    }
+
+    /// Everything in a directory is gone.
+    pub fn empty(&self, dir: &Path) {
+        let mut names = self.0.names.lock();
+        names.now.retain(|path, _| path.parent() != Some(dir));
+        names.durable.retain(|path, _| path.parent() != Some(dir));
+        names.pending.retain(|change| change.dir() != dir);
     }
 
     #[must_use]
@@ -251,6 +265,11 @@ impl Disk for SimDisk {
             change.apply(&mut names.durable);
         }
         Ok(())
+    }
+
+    fn site(&self, dir: &Path) -> io::Result<Site> {
+        self.0.check(dir)?;
+        Ok(self.0.sites.lock().get(dir).copied().unwrap_or_default())
     }
 }
 
