@@ -8,6 +8,8 @@ export CARGO_TARGET_DIR := $(CAUDAL_CACHE)/cargo
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+# Tests mostly wait; each worker has a network, an emulator and a client of its own.
+WORKERS ?= $(shell nproc)
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,7 +30,7 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@tools/setup
 	@tools/lint
 	@tools/rust-tests
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: export TEST_VERSIONS := all
 test-all: test ## test over every NFS version, then what takes longer: random file operations, POSIX conformance beside stock

@@ -123,6 +123,45 @@ class CorruptError(CoreError):
     errno: int
 
 @final
+class Fence:
+    """What the owner's lease lets pass: replies, and changes of the store. One thread tells how its attempts to renew end;
+    until the first one everything passes.
+    """
+
+    def __new__(cls) -> Self: ...
+    def attempt(self) -> None:
+        """An attempt begins; it ends by one of the next four."""
+
+    def renewed(self, lease_s: float) -> None:
+        """The lease runs for so long, from the beginning of the attempt."""
+
+    def unanswered(self, go_on_s: float) -> None:
+        """Replies pass for so long from the beginning of the attempt, and those that waited for it; 0: as the lease says."""
+
+    def contested(self) -> None:
+        """Somebody else holds the lease: nothing passes until an attempt ends otherwise."""
+
+    def lost(self) -> None:
+        """Somebody else owns the file system: nothing passes any more."""
+
+    def wake(self) -> None:
+        """Ends a wait_wanted()."""
+
+    def wait_wanted(self, timeout_s: float) -> bool:
+        """Waits until a reply waits for an attempt; False when none did in the time."""
+
+    def pass_(self) -> None:
+        """Waits as a reply does. Raises Busy where an attempt left it open, CoreError where another owns the file system."""
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """How long the lease is known to run; None before the first attempt."""
+
+    @property
+    def state(self) -> str:
+        """valid; unconfirmed: past the lease, and serving goes on; waiting: replies wait; fenced."""
+
+@final
 class FlushBatch:
     """Changes taken out of live inodes on their way into packs. Its inodes can not be taken again until it ends.
 
@@ -170,6 +209,7 @@ class Core:
         cls,
         *,
         keys: KeyRing | None = None,
+        fence: Fence | None = None,
         fs_id: bytes,
         epoch: int,
         journal: Sequence[str],
@@ -190,6 +230,7 @@ class Core:
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
+        `fence` stands before replies and changes of the store; None: nothing does.
         `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
 
         `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
@@ -481,6 +522,10 @@ class JournalTail:
     @property
     def position(self) -> int:
         """LSN up to which every record was seen, of whatever kind."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the record before `from_lsn` is no part of the journal's history: its epoch had ended before it."""
 
 def sealed_with(start: bytes) -> str | None:
     """Id of the key that a pack or object is sealed with, as its first bytes (48 suffice) claim; None: it is not sealed.

@@ -7,7 +7,7 @@ which is harmless.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -32,11 +32,19 @@ class Tail(Protocol):
     def position(self) -> int: ...
 
 
+class Position(NamedTuple):
+    """How far the journal is durable, the owner knows the database to be, and somebody waits for it to be."""
+
+    durable_lsn: int
+    known_lsn: int
+    wanted_lsn: int = 0
+
+
 class Owner(Protocol):
     """The process that owns the file system."""
 
-    def checkpoint_position(self) -> tuple[int, int]:
-        """(Durable LSN, LSN up to which it knows the database to be)."""
+    def checkpoint_position(self) -> Position:
+        """Where things stand."""
         ...
 
     def checkpointed(self, lsn: int) -> None:
@@ -82,14 +90,14 @@ class Checkpointer:
         """One batch; True when more waits. Raises what owner, journal and database raise; the caller resets
         and tries again.
         """
-        durable, known = self._owner.checkpoint_position()
+        durable, known, wanted = self._owner.checkpoint_position()
         if self._tail is None or durable >> 40 != self._epoch:
             # A start of the owner cuts off what was not durable and begins a new segment.
             self._begin(durable >> 40)
         tail = self._tail
         assert tail is not None
         records = tail.next_batch(durable, BATCH_BYTES) if tail.position < durable else []
-        if records or self._empty_advance_due(tail.position):
+        if records or self._empty_advance_due(tail.position, wanted):
             self._commit(records, tail.position)
         if known < self._reached:
             self._owner.checkpointed(self._reached)
@@ -102,8 +110,9 @@ class Checkpointer:
         self._epoch = epoch
         self._advanced_at_s = self._monotonic_s()
 
-    def _empty_advance_due(self, position: int) -> bool:
-        return position > self._reached and self._monotonic_s() - self._advanced_at_s >= EMPTY_ADVANCE_S
+    def _empty_advance_due(self, position: int, wanted: int) -> bool:
+        due = wanted > self._reached or self._monotonic_s() - self._advanced_at_s >= EMPTY_ADVANCE_S
+        return position > self._reached and due
 
     def _commit(self, records: Sequence[tuple[int, bytes]], position: int) -> None:
         with self._database.writer() as connection:

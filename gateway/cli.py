@@ -24,6 +24,7 @@ from gateway import config as configuration
 from gateway import launch, log, status_view
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
+from gateway.cli_recover import recover
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.errors import CaudalError, Exit, NotRunningError
 from gateway.state import StateDir
@@ -42,6 +43,7 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
+app.command("recover")(recover)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
@@ -73,6 +75,9 @@ def up(
     state: Annotated[Path | None, typer.Option(help=_help("state"))] = None,
     config: ConfigFile = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the server answers.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the file system from another server that owns it.")
+    ] = False,
     store: Annotated[Text, typer.Option(help=_help("store"))] = None,
     export: Annotated[Text, typer.Option(help=_help("export"))] = None,
     nfs_port: Annotated[Text, typer.Option(help=_help("nfs_port"))] = None,
@@ -96,9 +101,13 @@ def up(
     metadata_memory_bytes: Annotated[Text, typer.Option(help=_help("metadata_memory_bytes"))] = None,
     flush_age_s: Annotated[Text, typer.Option(help=_help("flush_age_s"))] = None,
     checkpoint_interval_s: Annotated[Text, typer.Option(help=_help("checkpoint_interval_s"))] = None,
+    backup_interval_s: Annotated[Text, typer.Option(help=_help("backup_interval_s"))] = None,
+    backup_retention_s: Annotated[Text, typer.Option(help=_help("backup_retention_s"))] = None,
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
     gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
     store_wait_s: Annotated[Text, typer.Option(help=_help("store_wait_s"))] = None,
+    owner_lease_s: Annotated[Text, typer.Option(help=_help("owner_lease_s"))] = None,
+    owner_strict: Annotated[Text, typer.Option(help=_help("owner_strict"))] = None,
     lease_s: Annotated[Text, typer.Option(help=_help("lease_s"))] = None,
     grace_s: Annotated[Text, typer.Option(help=_help("grace_s"))] = None,
     start_timeout_s: Annotated[Text, typer.Option(help=_help("start_timeout_s"))] = None,
@@ -109,7 +118,7 @@ def up(
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
     loaded = _effective_config(where, config, flags)
-    launcher = launch.Launcher(loaded, os.environ, _new_fs_id)
+    launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over)
     if detach:
         with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
             served = launcher.detached()

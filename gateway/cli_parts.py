@@ -19,9 +19,11 @@ CALL_TIMEOUT_S: Final = 30.0
 def call(directory: StateDir, op: str, timeout_s: float | None = CALL_TIMEOUT_S, **fields: object) -> Any:
     """An operation of the running server. Raises NotRunningError that names the state directory."""
     if not directory.is_locked():
+        by = directory.fenced_by()
         raise NotRunningError(
-            f"no server is running on {directory.root}",
-            f"start one with `caudal up --state {directory.root}`",
+            f"no server is running on {directory.root}"
+            + (f": its file system was taken over by {by}" if by else ""),
+            f"start one with `caudal up --state {directory.root}`" + (" --take-over" if by else ""),
         )
     with ControlClient(directory.control_socket, timeout_s) as client:
         return client.call(op, **fields)

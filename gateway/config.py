@@ -22,6 +22,7 @@ DEFAULT_STATE: Final = Path("/var/lib/caudal")
 ENV_PREFIX: Final = "CAUDAL_"
 # Of the file: `up` writes it, people may. Raised when an older version would misunderstand a file.
 FORMAT: Final = 1
+AZURE_LEASE_MIN_S: Final = 15
 # Variables of other parts of the product that share the prefix.
 OTHER_VARIABLES: Final = frozenset({"CAUDAL_CONFIG", "CAUDAL_DEBUG", "CAUDAL_CACHE", "CAUDAL_FAILPOINTS"})
 
@@ -56,9 +57,13 @@ class Config:
     metadata_memory_bytes: int
     flush_age_s: float
     checkpoint_interval_s: float
+    backup_interval_s: float
+    backup_retention_s: float
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
+    owner_lease_s: int
+    owner_strict: bool
     lease_s: int
     grace_s: int
     start_timeout_s: float
@@ -74,6 +79,13 @@ class Config:
         """The configuration as TOML text: the keys that were given, or all of them."""
         keys = [key for key in KEYS if everything or key in self.explicit]
         return "".join(f"{key} = {values.to_toml(getattr(self, key))}\n" for key in keys)
+
+    def file_text(self) -> str:
+        """The configuration file of a state directory: what the next start without one begins with."""
+        return (
+            "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
+            f"format = {FORMAT}\n" + self.to_toml()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,14 @@ KEYS: Final[dict[str, Key]] = {
     "checkpoint_interval_s": Key(
         values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."
     ),
+    "backup_interval_s": Key(
+        values.seconds(0.05, 3600), _fixed(5.0), "Time between backups of changed metadata into the store."
+    ),
+    "backup_retention_s": Key(
+        values.seconds(0, 86400 * 3650),
+        _fixed(7 * 86400.0),
+        "How far back metadata can be recovered from the store, whose deleted data is kept as long; 0: the present only.",
+    ),
     "gc_interval_s": Key(
         values.seconds(0.1, 86400), _fixed(60.0), "Time between looks for packs to delete or compact."
     ),
@@ -153,6 +173,16 @@ KEYS: Final[dict[str, Key]] = {
         _fixed(30.0),
         "How long reads wait for a store that does not answer (and writes for room in the journal, 10 s at most)"
         " before clients are told to come again.",
+    ),
+    "owner_lease_s": Key(
+        values.whole(2, 60),
+        _fixed(30),
+        "Lease of this server on the file system: how long another one that takes it over waits.",
+    ),
+    "owner_strict": Key(
+        values.yes_or_no,
+        _fixed(False),
+        "Stop answering while the store has not confirmed the lease in time; else serving goes on without the store.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
@@ -303,6 +333,11 @@ def _check_whole(config: Config) -> None:
             f"journal_limit_bytes ({values.human(config.journal_limit_bytes)}) holds fewer than two segments"
             f" of {values.human(config.segment_bytes)}",
             "raise journal_limit_bytes or lower segment_bytes",
+        )
+    if config.store.startswith("az:") and config.owner_lease_s < AZURE_LEASE_MIN_S:
+        raise ConfigError(
+            f"owner_lease_s ({config.owner_lease_s}) is shorter than a lease of Azure's may be",
+            f"give {AZURE_LEASE_MIN_S} to 60",
         )
     if config.grace_s < config.lease_s:
         raise ConfigError(

@@ -170,7 +170,9 @@ class ControlServer:
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             log.warning("control.bad_request", op=op, exc_info=True)
             return _error_line("bad_request", f"{op}: {type(error).__name__}: {str(error)[:200]}")
-        except Exception as error:
+        except (
+            BaseException
+        ) as error:  # a panic of the native core is no Exception, and nobody else in this thread hears of it
             log.exception("control.failed", op=op)
             return _error_line("internal", f"{op} failed: {str(error)[:200]}", "the server's log says more")
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     STORE_UNREACHABLE = "store_unreachable"
     STORE_REFUSED = "store_refused"
     STORE_FOREIGN = "store_foreign"
+    OWNED = "owned"
     NO_SPACE = "no_space"
     KEY_UNUSABLE = "key_unusable"
     KEY_MISSING = "key_missing"
@@ -61,6 +62,10 @@ class StartError(CaudalError):
     def __init__(self, message: str, hint: str = "", reason: Reason = Reason.FAILED) -> None:
         super().__init__(message, hint)
         self.reason = reason
+
+
+class FencedError(CaudalError):
+    """The server has ended because another one took its file system over."""
 
 
 class NotRunningError(CaudalError):

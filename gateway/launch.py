@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import preflight
-from gateway.config import FORMAT, Config
+from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
 from gateway.ganesha_conf import Fsal, caudal_fsal
@@ -50,7 +50,7 @@ class Launcher:
     """One start of a server.
 
     env: the children's environment, with the store's credential. new_fs_id: gives 16 random bytes for a new
-    file system. fsal_for and supervisor_module: what serves; tests put others there.
+    file system. take_over: from whoever owns it. fsal_for and supervisor_module: what serves; tests put others there.
     """
 
     config: Config
@@ -58,6 +58,7 @@ class Launcher:
     new_fs_id: Callable[[], bytes]
     fsal_for: Callable[[Config], Fsal] = our_fsal
     supervisor_module: str = "gateway.supervise"
+    take_over: bool = False
 
     def foreground(self, tell: Callable[[Served], None]) -> None:
         """Serves in this process until TERM or INT; `tell` is called when the server answers.
@@ -120,7 +121,7 @@ class Launcher:
         config = self.config
         preflight.check_ports(config)
         preflight.check_space(config)
-        preflight.check_store(config, identity, self.env)
+        preflight.check_store(config, identity, self.env, take_over=self.take_over)
         try:
             for directory in (state.ganesha, state.run, state.logs):
                 undo.directory(directory, ours=True)
@@ -128,7 +129,10 @@ class Launcher:
                 undo.directory(directory)
             state.nfs_file.unlink(missing_ok=True)
             state.start_error_file.unlink(missing_ok=True)
-            undo.write(state.config_file, _effective_text(config).encode())
+            undo.write(state.config_file, config.file_text().encode())
+            state.take_over_file.unlink(missing_ok=True)
+            if self.take_over:
+                undo.write(state.take_over_file, b"")
             if identity is None:
                 undo.remember(state.identity_file)
                 state.write_identity(Identity(self.new_fs_id()))
@@ -153,13 +157,6 @@ def supervise(ready: Prepared, env: Mapping[str, str], report: Report) -> None:
 
 def _l2(config: Config) -> tuple[Path, ...]:
     return (config.l2_dir,) if config.l2_bytes else ()
-
-
-def _effective_text(config: Config) -> str:
-    return (
-        "# What `caudal up` was last given. The next `up` without --config starts from it.\n"
-        f"format = {FORMAT}\n" + config.to_toml()
-    )
 
 
 def _start_supervisor(ready: Prepared, env: Mapping[str, str], module: str) -> Served:

@@ -37,8 +37,8 @@ class PackOwner(Protocol):
         """Proposes live pieces to be written into new packs."""
         ...
 
-    def packs_unnamed(self) -> None:
-        """Asks to look for packs that no transaction ever named, which lists the store."""
+    def packs_unnamed(self, from_epoch: int) -> None:
+        """Asks to look for packs of this epoch or later ones that no transaction ever named, which lists the store."""
         ...
 
 
@@ -50,10 +50,14 @@ class Proposed:
     moves: int
 
 
-def propose(database: Database, owner: PackOwner, *, grace_s: float, now_s: Callable[[], float]) -> Proposed:
-    """One round. Raises what owner and database raise."""
+def propose(
+    database: Database, owner: PackOwner, *, grace_s: float, upto_lsn: int, now_s: Callable[[], float]
+) -> Proposed:
+    """One round. `upto_lsn`: no retained backup restores to a moment before it. Raises what owner and database raise."""
     with database.reader() as connection:
-        dead = usage.dead_packs(connection, dead_before_s=int(now_s() - grace_s), limit=DEAD_PER_ROUND)
+        dead = usage.dead_packs(
+            connection, dead_before_s=int(now_s() - grace_s), upto_lsn=upto_lsn, limit=DEAD_PER_ROUND
+        )
         sparse = usage.compaction_candidates(
             connection, live_fraction=LIVE_FRACTION, min_bytes=MIN_PACK_BYTES, limit=COMPACTED_PER_ROUND
         )

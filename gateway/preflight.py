@@ -16,8 +16,9 @@ from gateway.errors import Reason, StartError
 from gateway.objects import open_root_store
 from gateway.objects.epoch import RootRecord, check_owner
 from gateway.objects.key_file import read_key_file
+from gateway.objects.place import place_of
 from gateway.rpcbind import SEARCH_PATH
-from gateway.state import Identity, unusable
+from gateway.state import Identity, StateDir, unusable
 
 # Database, logs and recovery records of a small file system; more comes with more files.
 STATE_BYTES: Final = 32 * MIB
@@ -175,12 +176,16 @@ def check_keys(config: Config) -> None:
         read_key_file(config.encryption_key)
 
 
-def check_store(config: Config, identity: Identity | None, env: Mapping[str, str]) -> RootRecord | None:
-    """Asks the store whose it is; returns its record. Raises StartError where it does not answer or belongs
-    elsewhere.
+def check_store(
+    config: Config, identity: Identity | None, env: Mapping[str, str], *, take_over: bool = False
+) -> RootRecord | None:
+    """Asks the store whose it is; returns its record. Raises StartError where it does not answer, belongs
+    elsewhere, or has another owner and this is no `take_over`.
     """
     store = open_root_store(config.store, env)
     try:
-        return check_owner(store, identity)
+        own = StateDir(config.state).read_own_facts()
+        place = place_of(config.state, config.store)
+        return check_owner(store, identity, own, place, take_over=take_over)
     finally:
         store.close()

@@ -2,6 +2,8 @@
 
 caudal.toml     what `caudal up` was given; the other processes read it
 fs.json         file system id and format version; whoever finds a newer version stops
+owner.json      by what this directory knows the lease and the root object as its own
+fenced.json     who took the file system over from this directory, until it is served here again
 lock            held (flock) by the supervisor and, inherited, by the processes that it started
 journal/ store/ l2/ metadata.db     journal mirror, default store, disk cache, database
 ganesha/        ganesha.conf, recovery records of NFS clients, the last server epoch
@@ -14,6 +16,7 @@ import json
 import os
 import secrets
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +64,17 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnFacts:
+    """What a state directory remembers of its ownership. place: where it stood then. lease_id: a UUID. tokens: those that
+    the root object may have if nobody else was the owner since.
+    """
+
+    place: str
+    lease_id: str
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StateDir:
     """Paths and small files of a state directory."""
 
@@ -73,6 +87,19 @@ class StateDir:
     @property
     def identity_file(self) -> Path:
         return self.root / "fs.json"
+
+    @property
+    def owner_file(self) -> Path:
+        return self.root / "owner.json"
+
+    @property
+    def fenced_file(self) -> Path:
+        return self.root / "fenced.json"
+
+    @property
+    def take_over_file(self) -> Path:
+        """There while a start is to take the file system from another owner."""
+        return self.run / "take-over"
 
     @property
     def lock_file(self) -> Path:
@@ -142,6 +169,45 @@ class StateDir:
         fields = {"format": identity.format, "fs_id": identity.fs_id.hex(), "started": identity.started}
         text = json.dumps(fields) + "\n"
         write_atomically(self.identity_file, text.encode())
+
+    def read_own_facts(self) -> OwnFacts | None:
+        """What is remembered of the ownership, None where it never had it. Raises StartError for a newer or broken file."""
+        try:
+            fields: Any = json.loads(self.owner_file.read_bytes())
+            if int(fields["format"]) > FORMAT:
+                raise _newer(int(fields["format"]))
+            tokens = tuple(str(token) for token in fields["tokens"])
+            return OwnFacts(str(fields["place"]), str(uuid.UUID(fields["lease_id"])), tokens)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unusable(self.root, error) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StartError(
+                f"{self.owner_file} is damaged",
+                "put back its copy from a backup of the state directory; or remove it, and start with --take-over",
+                Reason.STATE_UNUSABLE,
+            ) from error
+
+    def write_own_facts(self, own: OwnFacts) -> None:
+        """Writes owner.json; durable when this returns. Raises StartError where the disk refuses."""
+        fields = {"format": FORMAT, "place": own.place, "lease_id": own.lease_id, "tokens": own.tokens}
+        try:
+            write_atomically(self.owner_file, (json.dumps(fields) + "\n").encode())
+        except OSError as error:
+            raise unusable(self.root, error) from error
+
+    def fenced_by(self) -> str | None:
+        """The owner that took the file system from this directory, in an operator's words; None where none did."""
+        try:
+            fields: Any = json.loads(self.fenced_file.read_bytes())
+            return str(fields["by"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def write_fenced(self, by: str) -> None:
+        """Leaves who took the file system over, for `caudal status` and the supervisor, which does not start again."""
+        write_atomically(self.fenced_file, (json.dumps({"by": by}) + "\n").encode())
 
     def lock(self) -> int:
         """Takes the directory for this process and the ones it starts; returns the descriptor that holds it.
@@ -267,15 +333,19 @@ def unusable(root: Path, error: OSError) -> StartError:
     )
 
 
+def _newer(version: int) -> StartError:
+    return StartError(
+        f"the state directory was written by a newer version (format {version}; this one knows {FORMAT})",
+        "install that version or a later one",
+        Reason.NEWER_FORMAT,
+    )
+
+
 def _parse_identity(text: bytes) -> Identity:
     fields: Any = json.loads(text)
     version = int(fields["format"])
     if version > FORMAT:
-        raise StartError(
-            f"the state directory was written by a newer version (format {version}; this one knows {FORMAT})",
-            "install that version or a later one",
-            Reason.NEWER_FORMAT,
-        )
+        raise _newer(version)
     fs_id = bytes.fromhex(fields["fs_id"])
     if len(fs_id) != 16:
         raise ValueError("a file system id has 16 bytes")

@@ -1,4 +1,4 @@
-"""caudal-steward: the work behind a file system that burns CPU or may take long: checkpoint, garbage
+"""caudal-steward: the work behind a file system that burns CPU or may take long: checkpoint, backup, garbage
 collection.
 
 It can crash and start again at any time without a client noticing, and outlives starts of the owner, whom it
@@ -7,23 +7,29 @@ reaches through the control socket. It ends with the supervisor.
 
 import argparse
 import os
+import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from gateway import _core, log, pack_proposals
+from gateway import _core, backuper, checkpointer, log, pack_proposals
+from gateway.backuper import Backuper
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
 from gateway.control import ControlClient
 from gateway.errors import STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
-from gateway.metadata.database import Database, sqlite_url
+from gateway.metadata import usage
+from gateway.metadata.database import Database, read_meta, sqlite_url
 from gateway.metadata.usage import Move
+from gateway.objects import backup_memo, core_options, keys
+from gateway.objects.backup_store import BackupStore
+from gateway.objects.key_file import read_key_file
 from gateway.processes import die_with_parent
 from gateway.state import StateDir
 
@@ -36,6 +42,7 @@ CALL_TIMEOUT_S: Final = 30.0
 PACKS_TIMEOUT_S: Final = 900.0
 LISTING_FACTOR: Final = 10
 JOIN_TIMEOUT_S: Final = 5.0
+WAKE_PAUSE_S: Final = 0.01
 NICENESS: Final = 5
 
 
@@ -45,9 +52,11 @@ class ControlOwner:
     def __init__(self, socket: Path, timeout_s: float) -> None:
         self._client = ControlClient(socket, timeout_s)
 
-    def checkpoint_position(self) -> tuple[int, int]:
+    def checkpoint_position(self) -> checkpointer.Position:
         answer: Any = self._client.call("checkpoint_position")
-        return int(answer["durable_lsn"]), int(answer["checkpoint_lsn"])
+        return checkpointer.Position(
+            int(answer["durable_lsn"]), int(answer["checkpoint_lsn"]), int(answer["wanted_lsn"])
+        )
 
     def checkpointed(self, lsn: int) -> None:
         self._client.call("checkpointed", lsn=lsn)
@@ -62,8 +71,31 @@ class ControlOwner:
     def packs_compact(self, moves: Sequence[Move]) -> None:
         self._client.call("packs_compact", moves=[list(move) for move in moves])
 
-    def packs_unnamed(self) -> None:
-        self._client.call("packs_unnamed")
+    def packs_unnamed(self, from_epoch: int) -> None:
+        self._client.call("packs_unnamed", from_epoch=from_epoch)
+
+    def backup_position(self) -> backuper.Position:
+        return backuper.Position(**self._client.call("backup_position"))
+
+    def backed_up(self, lsn: int, complete_ns: int, snapshots_made: int, told: Mapping[str, object]) -> None:
+        fields = {**told, "lsn": lsn, "complete_ns": complete_ns, "snapshots_made": snapshots_made}
+        self._client.call("backed_up", **fields)
+
+    def backup_trouble(self, error: str | None) -> None:
+        """Tells why backups fail, for the status; None: they do not any more."""
+        self._client.call("backup_trouble", error=error)
+
+    def may_delete_backups(self) -> bool:
+        return bool(self._client.call("backup_may_delete"))
+
+    def wait_work(self, task: str, timeout_s: float) -> None:
+        """Until somebody waits for the task, or the time is over. Raises as the owner goes away."""
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self._client.call("steward_wait", task=task, timeout_s=left_s):
+                # Were there nothing to do after all, it would be asked for without end.
+                time.sleep(min(left_s, WAKE_PAUSE_S))
+                return
 
     def close(self) -> None:
         self._client.close()
@@ -74,10 +106,18 @@ class Loop:
     failures.
     """
 
-    def __init__(self, name: str, interval_s: float, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        interval_s: float,
+        stop: threading.Event,
+        idle: Callable[[float], None] | None = None,
+    ) -> None:
+        """`idle` passes the pause after success, or less of it where something is wanted."""
         self._name = name
         self._interval_s = interval_s
         self._stop = stop
+        self._idle = idle
 
     def run(
         self,
@@ -97,6 +137,9 @@ class Loop:
                 if trouble:
                     report(None)
                     trouble = False
+                if pause_s and self._idle is not None:
+                    self._idle(pause_s)
+                    pause_s = 0.0
             except NotRunningError:
                 # The owner is starting again; the supervisor sees to it, and this process has no other
                 # business.
@@ -115,6 +158,10 @@ class Loop:
                 with suppress(CaudalError):
                     report(_reason(error))
             self._stop.wait(pause_s)
+
+
+def _now_s() -> float:
+    return time.clock_gettime(time.CLOCK_REALTIME)
 
 
 def _reason(error: Exception) -> str:
@@ -138,37 +185,96 @@ class Steward:
         self._socket = state.control_socket
         self._fs_id = identity.fs_id
         self._database = Database(sqlite_url(state.metadata_file), identity.fs_id)
+        self._backup_owner = ControlOwner(self._socket, CALL_TIMEOUT_S)
+        self._backuper = self._make_backuper(state)
 
     def run(self) -> None:
         """Works until told to stop."""
-        collector = threading.Thread(target=self._collect, name="collect", daemon=True)
-        collector.start()
+        others = [
+            threading.Thread(target=self._collect, name="collect", daemon=True),
+            threading.Thread(target=self._backup, name="backup", daemon=True),
+        ]
+        for thread in others:
+            thread.start()
         try:
             self._checkpoint()
         finally:
             self._stop.set()
             # A round under way may take minutes; cut off, it changes nothing.
-            collector.join(JOIN_TIMEOUT_S)
+            for thread in others:
+                thread.join(JOIN_TIMEOUT_S)
             self._database.close()
 
     def _checkpoint(self) -> None:
         owner = ControlOwner(self._socket, CALL_TIMEOUT_S)
-        mirrors = [str(mirror) for mirror in self._config.journal]
-        checkpointer = Checkpointer(
+        checkpoints = Checkpointer(
             self._database,
             owner,
-            lambda from_lsn: _core.JournalTail(mirrors, self._fs_id, from_lsn),
-            now_s=lambda: time.clock_gettime(time.CLOCK_REALTIME),
+            self._tail,
+            now_s=_now_s,
             monotonic_s=time.monotonic,
             failpoint=_core.failpoint,
         )
 
         def after_failure() -> None:
             owner.close()
-            checkpointer.reset()
+            checkpoints.reset()
 
-        Loop("checkpoint", self._config.checkpoint_interval_s, self._stop).run(
-            checkpointer.step, after_failure, owner.checkpoint_trouble
+        def idle(pause_s: float) -> None:
+            owner.wait_work("checkpoint", pause_s)
+
+        Loop("checkpoint", self._config.checkpoint_interval_s, self._stop, idle).run(
+            checkpoints.step, after_failure, owner.checkpoint_trouble
+        )
+
+    def _make_backuper(self, state: StateDir) -> Backuper:
+        config = self._config
+        path = config.encryption_key
+        ring = keys.ring_of(None if path is None else read_key_file(path), self._fs_id)
+        objects = _core.PackStore(config.store, core_options(config.store, os.environ), ring)
+
+        def reload_keys() -> None:
+            if path is not None and ring is not None:
+                file = read_key_file(path)
+                ring.replace(file.keys, seals=file.seals)
+                # Whoever seals with a key must have let the store know it.
+                keys.remember(objects, ring)
+
+        return Backuper(
+            self._database,
+            BackupStore(objects, self._fs_id, ring),
+            self._backup_owner,
+            self._tail,
+            state.root / backup_memo.FOLDER,
+            backuper.Settings(config.backup_retention_s, config.gc_interval_s),
+            dead_waiting=self._dead_waiting,
+            reload_keys=reload_keys,
+            now_ns=lambda: time.clock_gettime_ns(time.CLOCK_REALTIME),
+            monotonic_s=time.monotonic,
+            token=lambda: secrets.token_hex(8),
+            failpoint=_core.failpoint,
+        )
+
+    def _tail(self, from_lsn: int) -> _core.JournalTail:
+        return _core.JournalTail([str(mirror) for mirror in self._config.journal], self._fs_id, from_lsn)
+
+    def _dead_waiting(self, lsn: int) -> bool:
+        dead_before_s = int(_now_s() - self._config.gc_grace_s)
+        with self._database.reader() as connection:
+            return usage.any_dead_after(connection, lsn=lsn, dead_before_s=dead_before_s)
+
+    def _backup(self) -> None:
+        owner = self._backup_owner
+
+        def after_failure() -> None:
+            owner.close()
+            self._backuper.reset()
+
+        def idle(pause_s: float) -> None:
+            owner.wait_work("backup", pause_s)
+
+        Loop("backup", self._config.backup_interval_s, self._stop, idle).run(
+            self._backuper.step, after_failure, owner.backup_trouble
         )
 
     def _collect(self) -> None:
@@ -182,18 +288,31 @@ class Steward:
             nonlocal listed_at_s
             if self._stop.wait(config.gc_interval_s):
                 return False
+            upto_lsn = self._backuper.oldest_lsn
+            if upto_lsn is None:
+                # What backups need is not known yet, and may be anything.
+                return False
             if time.monotonic() - listed_at_s >= listing_s:
-                owner.packs_unnamed()
+                owner.packs_unnamed(self._unnamed_from_epoch())
                 listed_at_s = time.monotonic()
             pack_proposals.propose(
                 self._database,
                 owner,
                 grace_s=config.gc_grace_s,
-                now_s=lambda: time.clock_gettime(time.CLOCK_REALTIME),
+                upto_lsn=upto_lsn,
+                now_s=_now_s,
             )
             return False
 
         Loop("collect", 0.0, self._stop).run(turn, owner.close)
+
+    def _unnamed_from_epoch(self) -> int:
+        """The first epoch whose unnamed packs no retained backup can name: not even one of a history that was left behind
+        when this database was recovered from an earlier moment.
+        """
+        with self._database.reader() as connection:
+            forked_epoch = int(read_meta(connection).get("forked_epoch", 0))
+        return forked_epoch if self._backuper.oldest_epoch < forked_epoch else 0
 
 
 def main() -> None:

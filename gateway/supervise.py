@@ -6,12 +6,13 @@ start went.
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway import launch, log, preflight
 from gateway.config import Config, effective
-from gateway.errors import StartError
+from gateway.errors import FencedError, StartError
 from gateway.ganesha_conf import Fsal
 from gateway.state import StateDir
 from gateway.supervisor import Served
@@ -39,7 +40,10 @@ def main(env: Mapping[str, str] = os.environ, fsal_for: Callable[[Config], Fsal]
             os.close(ready)
 
     prepared = launch.Prepared(config, fsal_for(config), str(preflight.find_ganesha()), lock)
-    launch.supervise(prepared, env, report)
+    try:
+        launch.supervise(prepared, env, report)
+    except FencedError as error:
+        sys.exit(f"{error.message}; {error.hint}")
 
 
 if __name__ == "__main__":

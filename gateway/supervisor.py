@@ -17,7 +17,7 @@ import structlog
 
 from gateway import ganesha_conf
 from gateway.config import Config
-from gateway.errors import StartError
+from gateway.errors import FencedError, StartError
 from gateway.nfs_server import NfsServer, Standing
 from gateway.preflight import unknown_clients
 from gateway.processes import Child, Program, python, python_env
@@ -84,10 +84,11 @@ class Supervisor:
         self._deadline_s = 0.0
         self._report: Report | None = None
         self._stopping = False
+        self._fenced_by: str | None = None
 
     def run(self, report: Report) -> None:
         """Serves until TERM or INT; `report` is told how the first start went. Returns after everything has
-        stopped.
+        stopped. Raises FencedError, then too, where another server has taken the file system over.
         """
         self._report = report
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -98,6 +99,11 @@ class Supervisor:
         finally:
             self._stop()
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        if self._fenced_by is not None:
+            raise FencedError(
+                f"the server has stopped: the file system was taken over by {self._fenced_by}",
+                "clients find it there now; --take-over takes it back",
+            )
 
     def _begin(self) -> None:
         why_not_3 = self._rpcbind.ensure()
@@ -121,6 +127,10 @@ class Supervisor:
         standing = self._nfs.poll(now_s)
         if self._report is not None:
             return self._first_start(standing, now_s)
+        if standing is Standing.DOWN and (by := self._state.fenced_by()) is not None:
+            self._fenced_by = by
+            log.error("owner.fenced", by=by)
+            return False
         if standing is Standing.CAME_UP:
             self._publish()
             log.info("nfs.serves", pid=self._nfs.pid)

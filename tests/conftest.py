@@ -17,9 +17,13 @@ from tests.support.stock import StockGanesha
 ORDER = ("unit", "ganesha", "kernel", "crash", "image", "browser")
 
 
-def pytest_configure() -> None:
-    """Before anything has threads: the whole run moves into a network of its own."""
-    netns.enter()
+def pytest_configure(config: pytest.Config) -> None:
+    """First of all the run moves into a network of its own; where workers share the tests, each of them does, and the
+    process that hands them out stays where it is.
+    """
+    hands_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not hands_out:
+        netns.enter()
 
 
 def pytest_unconfigure() -> None:

@@ -77,17 +77,18 @@ class Collector:
             self._namespace.flush_commit(batch)
             return Collected(moved_pieces=len(here))
 
-    def delete_unnamed(self) -> Collected:
+    def delete_unnamed(self, from_epoch: int = 0) -> Collected:
         """Deletes packs that no transaction ever named: left by a flush that a crash cut off.
 
         Only packs of older epochs go, or those that have been there for longer than any flush takes: one of this epoch may
-        be on its way into a transaction right now.
+        be on its way into a transaction right now. Those of epochs before `from_epoch` are left alone: a backup of a history
+        that this file system has left may name them.
         """
         with self._lock:
             now_s = self._now_s()
             deleted = 0
             for pack, _bytes, modified_s in self._core.list_packs():
-                old_epoch = pack >> 40 < self._epoch
+                old_epoch = from_epoch <= pack >> 40 < self._epoch
                 if now_s - modified_s < self._unnamed_grace_s or not old_epoch:
                     continue
                 if self._namespace.live_bytes(pack) is None:

@@ -30,13 +30,18 @@ class PackStorePort(Protocol):
 
 @dataclass(slots=True)
 class Report:
-    """What fsck saw: how much it looked at, and what is wrong: the first of the problems, and how many more there are."""
+    """What fsck saw: how much it looked at, and what is wrong: the first of the problems, and how many more there are.
+
+    `damaged_backups`: keys of objects that are of no use.
+    """
 
     inodes: int = 0
     extents: int = 0
     packs: int = 0
     problems: list[Problem] = field(default_factory=list[Problem])
     more: int = 0
+    backups: int = 0
+    damaged_backups: list[str] = field(default_factory=list[str])
 
     def add(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

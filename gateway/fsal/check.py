@@ -5,25 +5,27 @@ Python's lock.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from gateway import _core, config
 from gateway.config import Config
 from gateway.data import fsck
+from gateway.data.fsck_backups import check_backups
 from gateway.data.problems import Problem
 from gateway.errors import CaudalError
 from gateway.fsal.encryption import open_ring
+from gateway.fsal.replay_rows import replay_rows
 from gateway.metadata import checkpoint
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.rows import encode
-from gateway.objects import core_options
+from gateway.objects import backup_memo, core_options
+from gateway.objects.backup_store import BackupStore
 from gateway.state import StateDir
 
-BATCH_RECORDS = 2000
-REPLAY_CACHE_BYTES = 16 << 20
 CATCH_UP_S = 60.0
+SNAPSHOT_TIMEOUT_S = 900.0
 
 
 class Call(Protocol):
@@ -37,14 +39,19 @@ def fsck_offline(root: Path, env: Mapping[str, str], *, repair: bool, deep: bool
     settings = config.effective(root)
     database = open_database(root)
     try:
-        _checkpoint_all(database, settings, root, env)
+        replay_rows(database, settings, env)
         report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
-            return _fields(report, repaired=0)
+            return _fields(report, repaired=0, deep=deep)
         ops = [op for problem in report.problems for op in problem.repair]
+        # Before the database, of whose mending the journal and so the chain of backups will know nothing; where a backup is
+        # damaged, too: the next start begins with a snapshot.
+        backup_memo.forget(root)
         with database.writer() as connection:
             checkpoint.repair(connection, ops)
-        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
+        return _fields(
+            _check(database, settings, env, deep=deep, settled=False), repaired=len(ops), deep=deep
+        )
     finally:
         database.close()
 
@@ -64,14 +71,27 @@ def fsck_served(
             wait_for_steward(call)
             report = _check(database, settings, env, deep=deep, settled=False)
         if not repair or report.clean:
-            return _fields(report, repaired=0)
+            return _fields(report, repaired=0, deep=deep)
         ops = [op for problem in report.problems for op in problem.repair]
         if ops:
             call("repair", rows=encode(ops).hex())
             wait_for_steward(call)
-        return _fields(_check(database, settings, env, deep=deep, settled=False), repaired=len(ops))
+        if report.damaged_backups:
+            _replace_backups(settings, env, call, report.damaged_backups)
+        return _fields(
+            _check(database, settings, env, deep=deep, settled=False), repaired=len(ops), deep=deep
+        )
     finally:
         database.close()
+
+
+def _replace_backups(settings: Config, env: Mapping[str, str], call: Call, damaged: Sequence[str]) -> None:
+    """A fresh snapshot, then away with what cannot be read."""
+    call("backup_snapshot", SNAPSHOT_TIMEOUT_S)
+    store = _core.PackStore(settings.store, core_options(settings.store, env))
+    if call("backup_may_delete"):
+        for key in damaged:
+            store.delete_object(key)
 
 
 def open_database(root: Path) -> Database:
@@ -86,56 +106,6 @@ def _quiet_lsn(call: Call) -> int | None:
     """The durable LSN while nothing waits to be flushed; None while something does."""
     status = call("status")
     return int(status["durable_lsn"]) if not status["flush"]["dirty_inodes"] else None
-
-
-def _checkpoint_all(database: Database, settings: Config, root: Path, env: Mapping[str, str]) -> None:
-    """Brings every row that the journal holds into the database, as a start would: by replay, which knows where a crash
-    cut the journal off.
-    """
-    identity = StateDir(root).read_identity()
-    assert identity is not None
-    with database.reader() as connection:
-        reached = checkpoint.checkpoint_lsn(connection)
-    batch: list[tuple[int, bytes]] = []
-
-    def apply() -> None:
-        with database.writer() as connection:
-            checkpoint.apply(connection, batch)
-        batch.clear()
-
-    def collect(lsn: int, payload: bytes) -> tuple[()]:
-        batch.append((lsn, payload))
-        if len(batch) >= BATCH_RECORDS:
-            apply()
-        return ()
-
-    core = _open_core(settings, identity.fs_id, env)
-    try:
-        core.replay(from_lsn=reached + 1, on_rows=collect, load=lambda _: None)
-    finally:
-        core.close()
-    apply()
-
-
-def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.Core:
-    """A core that only ever replays: it has no caches to speak of, and its epoch is never written."""
-    return _core.Core(
-        fs_id=fs_id,
-        epoch=1,
-        journal=[str(path) for path in settings.journal],
-        store_url=settings.store,
-        store_options=core_options(settings.store, env),
-        l1_bytes=REPLAY_CACHE_BYTES,
-        l2_dir=None,
-        l2_bytes=0,
-        segment_bytes=settings.segment_bytes,
-        journal_limit_bytes=settings.journal_limit_bytes,
-        dirty_memory_bytes=settings.dirty_memory_bytes,
-        max_inodes=settings.max_inodes,
-        readahead_bytes=0,
-        pack_bytes=settings.pack_bytes,
-        io_threads=1,
-    )
 
 
 def wait_for_steward(call: Call) -> None:
@@ -157,14 +127,23 @@ def _check(
     keys = open_ring(settings, database.fs_id)
     store = _core.PackStore(settings.store, core_options(settings.store, env), keys)
     with database.scanner() as connection:
-        return fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
+        report = fsck.check(connection, store, deep=deep, settled=settled, progress=_silent)
+    if deep:
+        file = settings.state / backup_memo.FOLDER / "fsck.db"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        backups = BackupStore(store, database.fs_id, keys)
+        expected = (file.parent / backup_memo.FILE).exists()
+        found = check_backups(backups, store, file, expected=expected, progress=_silent)
+        report.add(found.problems)
+        report.backups, report.damaged_backups = found.snapshots, found.damaged
+    return report
 
 
 def _silent(_step: str) -> None:
     """Nobody watches."""
 
 
-def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
+def _fields(report: fsck.Report, *, repaired: int, deep: bool) -> dict[str, object]:
     def problem(found: Problem) -> str:
         return found.text + (" (can be repaired)" if found.repair else "")
 
@@ -173,6 +152,7 @@ def _fields(report: fsck.Report, *, repaired: int) -> dict[str, object]:
         "inodes": report.inodes,
         "extents": report.extents,
         "packs": report.packs,
+        **({"backups": report.backups} if deep else {}),
         "repaired": repaired,
         "problems": [problem(found) for found in report.problems],
         "more_problems": report.more,

@@ -1,6 +1,7 @@
 """Operations of the control socket that the server process answers: status, flush, cache, checkpoint, garbage collection."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from gateway import __version__
 from gateway._core import CoreError, StoreError
 from gateway.control import ControlServer, Handler
 from gateway.errors import STORE_AWAY, ControlError
+from gateway.fsal.backups import BackupCommands
 from gateway.metadata.rows import decode
 
 if TYPE_CHECKING:
@@ -20,9 +22,11 @@ class Commands:
 
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
+        self._backups = BackupCommands(owner)
         self._checkpoint_error: str | None = None
 
     def register(self, server: ControlServer) -> None:
+        self._backups.register(server)
         for op, handler in {
             "status": self.status,
             "flush": self.flush,
@@ -35,6 +39,7 @@ class Commands:
             "packs_compact": _asks_the_store(self.packs_compact),
             "packs_unnamed": _asks_the_store(self.packs_unnamed),
             "repair": self.repair,
+            "ownership": self.ownership,
         }.items():
             server.register(op, handler)
 
@@ -52,6 +57,7 @@ class Commands:
             "epoch": owner.epoch,
             "fs_id": owner.fs_id.hex(),
             "encryption": owner.encryption.status(),
+            "owner": self._lease(),
             "durable_lsn": owner.core.durable_lsn,
             "checkpoint_lsn": owner.namespace.checkpoint_lsn,
             "flush": {
@@ -61,12 +67,35 @@ class Commands:
                 "error": owner.flusher.last_error,
             },
             "checkpoint": {"lsn": owner.namespace.checkpoint_lsn, "error": self._checkpoint_error},
+            "backup": owner.progress.status(owner.core.durable_lsn),
             "disks": self._disks(),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,
                 "changed_rows": owner.namespace.overlay_rows,
             },
+        }
+
+    def ownership(self, _fields: Mapping[str, Any]) -> dict[str, object]:
+        """Who asks before he writes to the store by himself: waits as replies do, and fails where this server may not."""
+        try:
+            self._owner.fence.pass_()
+        except CoreError as error:
+            raise ControlError(
+                "not_the_owner", str(error), "nothing may be written to the store now"
+            ) from error
+        return self._lease()
+
+    def _lease(self) -> dict[str, object]:
+        owner = self._owner
+        left_s = owner.fence.lease_left_s
+        return {
+            "epoch": owner.epoch,
+            "lease": owner.fence.state,
+            "lease_left_s": None if left_s is None else round(left_s, 1),
+            "host": owner.ownership.owner.host,
+            "since_s": owner.ownership.owner.since_s,
+            "error": owner.keeper.trouble,
         }
 
     def _disks(self) -> dict[str, object]:
@@ -79,14 +108,28 @@ class Commands:
         return found
 
     def flush(self, fields: Mapping[str, Any]) -> dict[str, object]:
-        """Everything acknowledged before the call is in the store when this returns (with wait)."""
+        """Everything acknowledged before the call is in the store when this returns (with wait): data, and the metadata's
+        backup.
+        """
         timeout_s = fields.get("timeout_s")
-        if fields.get("wait", True) and not self._owner.flusher.wait_until_flushed(timeout_s):
-            reason = self._owner.flusher.last_error or "the object store has not taken all of it yet"
+        if fields.get("wait", True):
+            self._flush(None if timeout_s is None else float(timeout_s))
+        return {"dirty_bytes": self._owner.core.dirty().bytes}
+
+    def _flush(self, timeout_s: float | None) -> None:
+        owner = self._owner
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        reason = ""
+        if not owner.flusher.wait_until_flushed(timeout_s):
+            reason = owner.flusher.last_error or "the object store has not taken all of it yet"
+        else:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not owner.progress.wait_until(owner.core.durable_lsn, left_s):
+                reason = f"the metadata's backup is behind ({owner.progress.error or 'it goes on'})"
+        if reason:
             raise ControlError(
                 "not_flushed", f"not flushed in time: {reason}", "everything stays in the journal"
             )
-        return {"dirty_bytes": self._owner.core.dirty().bytes}
 
     def cache_drop(self, fields: Mapping[str, Any]) -> None:
         """Empties L1, L2, or both where neither is named."""
@@ -108,6 +151,7 @@ class Commands:
         return {
             "durable_lsn": self._owner.core.durable_lsn,
             "checkpoint_lsn": self._owner.namespace.checkpoint_lsn,
+            "wanted_lsn": self._owner.progress.wanted_lsn,
         }
 
     def checkpointed(self, fields: Mapping[str, Any]) -> dict[str, int]:
@@ -116,7 +160,8 @@ class Commands:
         if lsn > self._owner.core.durable_lsn:
             raise ValueError(f"LSN {lsn} is above the durable {self._owner.core.durable_lsn}")
         self._owner.namespace.checkpointed(lsn)
-        return {"trimmed_bytes": self._owner.core.trim(lsn)}
+        self._owner.progress.checkpointed(lsn)
+        return {"trimmed_bytes": self._backups.trim()}
 
     def checkpoint_trouble(self, fields: Mapping[str, Any]) -> None:
         """Why the steward's checkpoints fail; None: they do not any more."""
@@ -131,8 +176,9 @@ class Commands:
         moves = [(int(m[0]), int(m[1]), int(m[2]), int(m[3]), int(m[4])) for m in fields["moves"]]
         return {"moved_pieces": self._owner.collector.compact(moves).moved_pieces}
 
-    def packs_unnamed(self, _fields: Mapping[str, Any]) -> dict[str, int]:
-        return {"deleted": self._owner.collector.delete_unnamed().deleted}
+    def packs_unnamed(self, fields: Mapping[str, Any]) -> dict[str, int]:
+        """`from_epoch`: packs of earlier ones are left alone, for a retained backup may name them."""
+        return {"deleted": self._owner.collector.delete_unnamed(int(fields.get("from_epoch", 0))).deleted}
 
     def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""

@@ -1,8 +1,8 @@
 """The owner of a file system: builds its parts, recovers, serves, and takes them down in order.
 
 This is the one place of the server process where concrete parts are put together; everything else takes what it is given.
-Order at the start: epoch, database, core, replay, journal opened, flush, control socket. A failure anywhere closes what was
-opened before it, and nothing was acknowledged yet.
+Order at the start: ownership (lease and epoch), database, core, the thread that keeps the lease, replay, journal opened,
+flush, control socket. A failure anywhere closes what was opened before it, and nothing was acknowledged yet.
 """
 
 import os
@@ -16,15 +16,18 @@ from typing import Any, Self, cast
 
 import structlog
 
-from gateway._core import Core
+from gateway._core import Core, Fence
 from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
+from gateway.errors import StartError
+from gateway.fsal.backups import Progress
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
+from gateway.fsal.lease_keeper import LeaseKeeper
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
 from gateway.metadata.attributes import Counts
@@ -33,28 +36,34 @@ from gateway.metadata.clock import SystemClock
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.namespace import Limits, Namespace
 from gateway.objects import core_options, open_root_store
-from gateway.objects.epoch import begin
+from gateway.objects.container import RootStore
+from gateway.objects.ownership import Claim, ContestedError, Ownership, OwnershipLostError
+from gateway.objects.place import owner_here
 from gateway.state import StateDir
 
 log = structlog.get_logger(__name__)
 
 FLUSH_HIGH_FRACTION = 0.5
 ORPHAN_GRACE_FACTOR = 1.5
+FENCED_STATUS = 77
+"""What the process ends with when another server has taken the file system over."""
 
 
 class Owner:
     """Everything of one file system in the process that owns it. open() returns one that serves."""
 
-    def __init__(self, config: Config, fs_id: bytes, epoch: int, encryption: Encryption) -> None:
+    def __init__(self, config: Config, ownership: Ownership, encryption: Encryption) -> None:
         self.config = config
-        self.fs_id = fs_id
-        self.epoch = epoch
+        self.ownership = ownership
+        self.fs_id = ownership.fs_id
+        self.epoch = ownership.epoch
+        self.fence = Fence()
         self.encryption = encryption
         self._stack = ExitStack()
 
     @classmethod
     def open(cls, config: Config, env: Mapping[str, str]) -> Self:
-        """Takes the epoch, recovers and starts serving. Raises StartError, CoreError, MetadataError."""
+        """Takes the ownership, recovers and starts serving. Raises StartError, CoreError, MetadataError."""
         state = StateDir(config.state)
         refuse_newer(state, config)
         roots = open_root_store(config.store, env)
@@ -63,10 +72,10 @@ class Owner:
             encryption = Encryption.read(config, identity.fs_id if identity else bytes(16), env)
             if roots.read_root() is not None:
                 encryption.check()
-            fs_id, epoch = begin(state, roots, secrets.token_hex(16))
+            ownership = _take(state, config, roots)
         finally:
             roots.close()
-        owner = cls(config, fs_id, epoch, encryption)
+        owner = cls(config, ownership, encryption)
         try:
             owner._build(state, env)
         except BaseException:
@@ -76,6 +85,7 @@ class Owner:
 
     def _build(self, state: StateDir, env: Mapping[str, str]) -> None:
         config = self.config
+        self._hold(env)
         self.database = Database(sqlite_url(state.metadata_file), self.fs_id)
         self._stack.callback(self.database.close)
         self.encryption.remember()
@@ -83,6 +93,7 @@ class Owner:
             fs_id=self.fs_id,
             epoch=self.epoch,
             keys=self.encryption.ring,
+            fence=self.fence,
             journal=[str(path) for path in config.journal],
             store_url=config.store,
             store_options=core_options(config.store, env),
@@ -99,6 +110,7 @@ class Owner:
             store_wait_s=config.store_wait_s,
         )
         self._stack.callback(self.core.close)
+        self._keep_lease(state)
         clock = SystemClock()
         bounds = config.metadata
         self.namespace = Namespace(
@@ -109,6 +121,8 @@ class Owner:
             limits=Limits(inodes=bounds.rows, names=bounds.names, changed=bounds.changed),
         )
         self._recover()
+        self.progress = Progress(lambda: clock.now_ns() / 1e9)
+        self.progress.checkpointed(self.namespace.checkpoint_lsn)
         self.core.start()
         self.namespace.ensure_root()
         self.flusher = Flusher(
@@ -136,12 +150,40 @@ class Owner:
         Commands(self).register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
+        self._watch()
+
+    def _watch(self) -> None:
         heap = HeapTrimmer()
         heap.start()
         self._stack.callback(heap.stop)
         watch = Watch(self.core.stats)
         watch.start()
         self._stack.callback(watch.stop)
+
+    def _hold(self, env: Mapping[str, str]) -> None:
+        """Gives the ownership a handle of its own; at the very end it is given back."""
+        roots = open_root_store(self.config.store, env, prompt=True)
+        self._stack.callback(roots.close)
+        self.ownership.keep_with(roots)
+        self._stack.callback(self._end_ownership)
+
+    def _end_ownership(self) -> None:
+        try:
+            self.ownership.end()
+        except (StartError, ContestedError, OwnershipLostError) as error:
+            # The next start from this state directory gets its lease all the same; others have to wait for its end.
+            log.warning("owner.not_ended", why=str(error))
+
+    def _keep_lease(self, state: StateDir) -> None:
+        self.keeper = LeaseKeeper(
+            self.ownership,
+            self.fence,
+            lease_s=self.config.owner_lease_s,
+            strict=self.config.owner_strict,
+            on_lost=lambda lost: _leave(state, lost),
+        )
+        self.keeper.start()
+        self._stack.callback(self.keeper.stop)
 
     def _recover(self) -> None:
         """Brings back what the journal holds: rows above the checkpoint, and whatever was not flushed."""
@@ -191,3 +233,33 @@ class Owner:
     def close(self) -> None:
         """Stops in the reverse order of the start. What is not flushed stays in the journal."""
         self._stack.close()
+
+
+def _take(state: StateDir, config: Config, roots: RootStore) -> Ownership:
+    """The ownership of the state directory's file system, with force where `up --take-over` asked for it."""
+    taking_over = state.take_over_file.exists()
+    now_s = SystemClock().now_ns() / 1e9
+    record = owner_here(
+        state.root, config.store, port=config.nfs_port, lease_s=config.owner_lease_s, now_s=now_s
+    )
+    ownership = Ownership.take(
+        state,
+        roots,
+        record,
+        claim=Claim.TAKE_OVER if taking_over else Claim.OWN,
+        new_id=lambda: secrets.token_hex(16),
+    )
+    state.take_over_file.unlink(missing_ok=True)
+    state.fenced_file.unlink(missing_ok=True)
+    return ownership
+
+
+def _leave(state: StateDir, lost: OwnershipLostError) -> None:
+    """Ends the process at once: another server owns the file system, and nothing of this one may follow."""
+    owner = lost.record.owner if lost.record else None
+    by = owner.name() if owner else "another server"
+    try:
+        log.critical("owner.fenced", by=by, epoch=lost.record.epoch if lost.record else None)
+        state.write_fenced(by)
+    finally:
+        os._exit(FENCED_STATUS)

@@ -47,6 +47,8 @@ def rewrite(root: Path, env: Mapping[str, str], call: Call) -> Rewritten:
         old = [pack for pack, key_id in keys.packs_by_key(store) if key_id != current]
         rounds = range(0, len(old), PACKS_PER_ROUND)
         left = sum(_empty(database, old[at : at + PACKS_PER_ROUND], call) for at in rounds)
+        # Backups from before go when their retention is over; the newest is to be of the current key.
+        call("backup_snapshot", CALL_TIMEOUT_S)
         return Rewritten(len(old) - left, left)
     finally:
         database.close()

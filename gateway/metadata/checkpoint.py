@@ -60,7 +60,7 @@ def apply(
         for lsn, ops in batch:
             for op in ops:
                 fold.add(op, lsn)
-        fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s)
+        fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s, reached)
     if reached > done:
         _set_facts(connection, {"checkpoint_lsn": str(reached)})
     return reached
@@ -75,7 +75,7 @@ def repair(connection: Connection, ops: Sequence[rows.RowOp], *, now_s: int | No
     fold = _Fold(connection, [(lsn, ops)])
     for op in ops:
         fold.add(op, lsn)
-    fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s)
+    fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s, lsn)
 
 
 class _Fold:
@@ -145,7 +145,8 @@ class _Fold:
         elif op.ino in self._inodes:
             mine[op.name] = op.value
 
-    def write(self, now_s: int) -> None:
+    def write(self, now_s: int, lsn: int) -> None:
+        """`lsn`: every record of the batch is at or below it."""
         sql = self._sql
         put = [row for ino in self._dirty if (row := self._inodes.get(ino)) is not None]
         gone = [ino for ino in self._dirty if ino not in self._inodes and ino in self._before]
@@ -159,7 +160,7 @@ class _Fold:
         # A new pack that nothing names is dead from the start.
         for pack in self._new_packs:
             live_bytes.setdefault(pack, 0)
-        sql.add_live_bytes(live_bytes, now_s)
+        sql.add_live_bytes(live_bytes, now_s, lsn)
         sql.drop_packs(self._dropped_packs)
         self._write_facts()
 

@@ -127,8 +127,8 @@ class Statements:
         statement = self._insert(pack).on_conflict_do_nothing(index_elements=["id"])
         self._many(statement, [{"id": key, "bytes": size, "live_bytes": 0} for key, size in sizes.items()])
 
-    def add_live_bytes(self, deltas: Mapping[int, int], now_s: int) -> None:
-        """Moves packs' live bytes; one that comes to none is dead since `now_s` unless it was before."""
+    def add_live_bytes(self, deltas: Mapping[int, int], now_s: int, lsn: int) -> None:
+        """Moves packs' live bytes; one that comes to none is dead since `now_s` and `lsn` unless it was before."""
         live_bytes = pack.c.live_bytes + bindparam("delta")
         statement = (
             pack.update()
@@ -136,6 +136,7 @@ class Statements:
             .values(
                 live_bytes=live_bytes,
                 dead_since_s=case((live_bytes > 0, null()), else_=func.coalesce(pack.c.dead_since_s, now_s)),
+                dead_lsn=case((live_bytes > 0, null()), else_=func.coalesce(pack.c.dead_lsn, lsn)),
             )
         )
         self._many(statement, [{"pack_id": key, "delta": delta} for key, delta in deltas.items()])

@@ -5,6 +5,7 @@ checkpoint got, because the journal is trimmed on its word. The owner only reads
 own, hence a snapshot of its own, taken no earlier than the statement began.
 """
 
+import errno
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,18 @@ from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import ClauseElement
 
 from gateway.metadata import rows, tables
-from gateway.metadata.errors import MetadataError, NewerFormatError
+from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
 
-HEAD: Final = "0002"
+log = structlog.get_logger(__name__)
+
+HEAD: Final = "0003"
 """The newest migration."""
 
 READERS_MAX: Final = 8
@@ -45,6 +50,9 @@ class Database:
         for _ in range(READERS_MAX):
             self._idle.put(None)
         self._closed = False
+        # The driver's own where no SQLAlchemy is between.
+        driver: Any = self.engine.dialect.loaded_dbapi
+        self._unable: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError)
         try:
             with self.writer() as connection:
                 upgrade(connection)
@@ -76,7 +84,22 @@ class Database:
                 yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread."""
+        """Rows of one compiled read, by a driver's connection that is this call's alone. From any thread.
+
+        What the database cannot do now (its disk is full or does not answer, somebody locks it for too long) is tried once
+        more, with another connection; then it is FsError(EAGAIN): the client comes again, for nothing is lost.
+        """
+        try:
+            return self._fetch(sql, parameters)
+        except self._unable as error:
+            log.warning("database.read_again", why=str(error))
+        try:
+            return self._fetch(sql, parameters)
+        except self._unable as error:
+            log.warning("database.read_failed", why=str(error))
+            raise FsError(errno.EAGAIN, f"the metadata database: {error}") from error
+
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         connection = self._idle.get()
         try:
             if connection is None:
@@ -91,6 +114,19 @@ class Database:
             raise
         self._idle.put(connection)
         return found
+
+    def copy_into(self, path: Path) -> None:
+        """Writes a consistent copy, without what is free in it, to a file that is not there yet; SQLite only.
+
+        Neither readers nor the writer wait for it; the database's own log grows meanwhile. Raises SQLAlchemyError or the
+        driver's error.
+        """
+        proxied = self.engine.raw_connection()
+        try:
+            connection: Any = proxied.driver_connection
+            connection.execute("VACUUM INTO ?", (str(path),))
+        finally:
+            proxied.close()
 
     def snapshot(self) -> "Snapshot":
         """A connection whose reads all see the database as it is at the first of them. Close it soon."""

@@ -109,7 +109,8 @@ extent = Table(
 #
 # Denormalised: live_bytes is the sum of length over its extents, kept by the same transaction that changes them, so
 # that garbage collection need not sum the extent table.
-# Sentinels: dead_since_s (seconds since 1970, by the steward's clock) is set exactly while live_bytes is 0.
+# Sentinels: dead_since_s (seconds since 1970, by the steward's clock) and dead_lsn are set exactly while live_bytes is 0.
+# From dead_lsn on nothing names the pack: a backup that restores to an earlier LSN needs it.
 pack = Table(
     "pack",
     metadata,
@@ -117,6 +118,7 @@ pack = Table(
     Column("bytes", _Number, nullable=False),
     Column("live_bytes", _Number, nullable=False),
     Column("dead_since_s", _Number),
+    Column("dead_lsn", _Number),
     Index("pack_dead", "dead_since_s"),
 )
 
@@ -124,6 +126,8 @@ pack = Table(
 #   checkpoint_lsn  every ROWS record up to it is in these tables, none above it (set with each batch, in its transaction)
 #   fs_id           32 hexadecimal digits; a database of another file system is refused
 #   format          version of the row operations that were applied
+#   forked_epoch    the first epoch after this database was recovered from a backup: what the container holds of earlier
+#                   ones may belong to a history that went on elsewhere; missing where it never was
 #   inodes, bytes   number of inodes, sum of their space_used: what statfs says, kept so that it need not count
 meta = Table(
     "meta",

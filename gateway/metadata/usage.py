@@ -36,15 +36,24 @@ def pack_usage(connection: Connection) -> PackUsage:
     return PackUsage(int(row[0]), int(row[1]), int(row[2]), int(row[3]))
 
 
-def dead_packs(connection: Connection, *, dead_before_s: int, limit: int) -> list[int]:
-    """Packs without live bytes since before `dead_before_s` (seconds since 1970), those longest dead first."""
+def dead_packs(connection: Connection, *, dead_before_s: int, upto_lsn: int, limit: int) -> list[int]:
+    """Packs without live bytes since before `dead_before_s` (seconds since 1970), those longest dead first.
+
+    Only those that were dead at `upto_lsn`: no state from then on needs them.
+    """
     statement = (
         select(pack.c.id)
-        .where(pack.c.dead_since_s < dead_before_s)
+        .where(pack.c.dead_since_s < dead_before_s, pack.c.dead_lsn <= upto_lsn)
         .order_by(pack.c.dead_since_s, pack.c.id)
         .limit(limit)
     )
     return list(connection.scalars(statement))
+
+
+def any_dead_after(connection: Connection, *, lsn: int, dead_before_s: int) -> bool:
+    """Whether a pack without live bytes since before `dead_before_s` was still alive at `lsn`."""
+    statement = select(pack.c.id).where(pack.c.dead_since_s < dead_before_s, pack.c.dead_lsn > lsn).limit(1)
+    return connection.scalar(statement) is not None
 
 
 def compaction_candidates(

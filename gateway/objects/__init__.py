@@ -12,9 +12,9 @@ from gateway.objects.credentials import azure_credentials
 from gateway.objects.directory import DirectoryRootStore
 
 
-def open_root_store(url: str, env: Mapping[str, str]) -> RootStore:
+def open_root_store(url: str, env: Mapping[str, str], *, prompt: bool = False) -> RootStore:
     """The control plane's side of a store (`file:///path` or `az://container[/prefix]`, as the configuration
-    checked it).
+    checked it). `prompt`: an operation is tried once and ends within seconds, for whoever repeats it.
 
     Nothing is contacted yet. Raises StartError where the environment holds no usable credential.
     """
@@ -25,7 +25,7 @@ def open_root_store(url: str, env: Mapping[str, str]) -> RootStore:
     from gateway.objects.azure import AzureRootStore
 
     container, _, prefix = rest.partition("/")
-    return AzureRootStore(azure_credentials(env), container, prefix)
+    return AzureRootStore(azure_credentials(env), container, prefix, prompt=prompt)
 
 
 def core_options(url: str, env: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Azure Blob Storage as the control plane sees it."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -17,10 +17,10 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.storage.blob import BlobClient, BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobClient, BlobLeaseClient, BlobServiceClient, ContentSettings
 
 from gateway.errors import Reason, StartError
-from gateway.objects.container import ROOT_KEY, Root, RootChangedError
+from gateway.objects.container import ROOT_KEY, LeaseHeldError, LeaseLostError, Root, RootChangedError
 from gateway.objects.credentials import AzureCredentials
 
 log = structlog.get_logger(__name__)
@@ -32,10 +32,13 @@ BACKOFF_S: Final = 1
 BACKOFF_JITTER_S: Final = 1
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 20
+# Those of one attempt to renew a lease, which is repeated by whoever keeps it.
+PROMPT_CONNECT_S: Final = 3
+PROMPT_READ_S: Final = 5
 
 
-def service_client(credentials: AzureCredentials) -> BlobServiceClient:
-    """The SDK's client of an account. Nothing is contacted yet."""
+def service_client(credentials: AzureCredentials, *, prompt: bool = False) -> BlobServiceClient:
+    """The SDK's client of an account. Nothing is contacted yet. `prompt`: one attempt, which soon ends."""
     credential: AzureNamedKeyCredential | AzureSasCredential | TokenCredential
     if credentials.key is not None:
         credential = AzureNamedKeyCredential(credentials.account, credentials.key)
@@ -49,24 +52,26 @@ def service_client(credentials: AzureCredentials) -> BlobServiceClient:
     return BlobServiceClient(
         credentials.endpoint,
         credential=credential,
-        retry_total=RETRIES,
+        retry_total=0 if prompt else RETRIES,
         initial_backoff=BACKOFF_S,
         increment_base=2,
         random_jitter_range=BACKOFF_JITTER_S,
-        connection_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
+        connection_timeout=PROMPT_CONNECT_S if prompt else CONNECT_TIMEOUT_S,
+        read_timeout=PROMPT_READ_S if prompt else READ_TIMEOUT_S,
     )
 
 
 class AzureRootStore:
     """A container, or a prefix of one, of a storage account."""
 
-    def __init__(self, credentials: AzureCredentials, container: str, prefix: str = "") -> None:
+    def __init__(
+        self, credentials: AzureCredentials, container: str, prefix: str = "", *, prompt: bool = False
+    ) -> None:
         self._account = credentials.account
         self._endpoint = credentials.endpoint
         self._container = container
         self._prefix = prefix.strip("/")
-        self._service = service_client(credentials)
+        self._service = service_client(credentials, prompt=prompt)
 
     @property
     def url(self) -> str:
@@ -90,11 +95,14 @@ class AzureRootStore:
         with self._errors():
             try:
                 stream = self._blob().download_blob()
-                return Root(stream.readall(), str(stream.properties.etag))
+                found = stream.properties
+                # A broken lease that has time to run still keeps others out.
+                leased = str(found.lease.state) in ("leased", "breaking")
+                return Root(stream.readall(), str(found.etag), leased)
             except ResourceNotFoundError:
                 return None
 
-    def swap_root(self, data: bytes, etag: str | None) -> str:
+    def swap_root(self, data: bytes, etag: str | None, lease_id: str | None = None) -> str:
         settings = ContentSettings(content_type="application/json")
         with self._errors():
             try:
@@ -107,10 +115,45 @@ class AzureRootStore:
                         etag=etag,
                         match_condition=MatchConditions.IfNotModified,
                         content_settings=settings,
+                        lease=None if lease_id is None else self._lease(lease_id),
                     )
-            except (ResourceExistsError, ResourceModifiedError) as error:
-                raise RootChangedError from error
+            except HttpResponseError as error:
+                if _code(error).startswith("Lease"):
+                    raise (LeaseHeldError if lease_id is None else LeaseLostError) from error
+                if isinstance(error, ResourceExistsError | ResourceModifiedError):
+                    raise RootChangedError from error
+                raise
             return str(done["etag"])
+
+    def acquire_lease(self, lease_id: str, duration_s: int) -> None:
+        with self._lease_errors(LeaseHeldError):
+            self._lease(lease_id).acquire(lease_duration=duration_s)
+
+    def renew_lease(self, lease_id: str) -> None:
+        with self._lease_errors(LeaseLostError):
+            self._lease(lease_id).renew()
+
+    def release_lease(self, lease_id: str) -> None:
+        with suppress(LeaseLostError), self._lease_errors(LeaseLostError):
+            self._lease(lease_id).release()
+
+    def break_lease(self, period_s: int) -> None:
+        with suppress(LeaseLostError), self._lease_errors(LeaseLostError):
+            self._lease(None).break_lease(lease_break_period=period_s)
+
+    def _lease(self, lease_id: str | None) -> BlobLeaseClient:
+        return BlobLeaseClient(self._blob(), lease_id=lease_id)
+
+    @contextmanager
+    def _lease_errors(self, conflict: type[Exception]) -> Generator[None, None, None]:
+        """Conflicts about the lease are what the caller asked about; the rest are errors as everywhere."""
+        with self._errors():
+            try:
+                yield
+            except HttpResponseError as error:
+                if error.status_code in (409, 412) and _code(error).startswith("Lease"):
+                    raise conflict from error
+                raise
 
     def close(self) -> None:
         self._service.close()

@@ -16,12 +16,21 @@ class RootChangedError(Exception):
     """The condition of a swap did not hold: another root object is there. Read it again."""
 
 
+class LeaseHeldError(Exception):
+    """Somebody else holds the lease, or it was broken and still has time to run."""
+
+
+class LeaseLostError(Exception):
+    """The lease is not this id's any more: it was broken, or ran out and others may have had it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The root object's bytes and the tag by which a swap recognises this very version."""
+    """The root object's bytes, the tag by which a swap recognises this very version, and whether a lease on it runs."""
 
     data: bytes
     etag: str
+    leased: bool = False
 
 
 class RootStore(Protocol):
@@ -40,12 +49,34 @@ class RootStore(Protocol):
         """The root object; None where there is none, or no container."""
         ...
 
-    def swap_root(self, data: bytes, etag: str | None) -> str:
+    def swap_root(self, data: bytes, etag: str | None, lease_id: str | None = None) -> str:
         """Puts the root object in place of the version `etag` (None: where there is none) and returns its new
-        tag. Durable on return.
+        tag. Durable on return. While a lease runs only its holder may.
 
         Raises RootChangedError where another version is there. A retry inside may meet its own success and
-        raise it too: compare what is there with what was to be put.
+        raise it too: compare what is there with what was to be put. Raises LeaseLostError where `lease_id` does
+        not hold a lease that runs, LeaseHeldError where none was given and somebody does.
+        """
+        ...
+
+    def acquire_lease(self, lease_id: str, duration_s: int) -> None:
+        """Takes the lease on the root object for 15 to 60 seconds; one that this id (a UUID) holds begins anew.
+
+        Raises LeaseHeldError.
+        """
+        ...
+
+    def renew_lease(self, lease_id: str) -> None:
+        """Lets the lease begin anew, also one that ran out if nobody took it since. Raises LeaseLostError."""
+        ...
+
+    def release_lease(self, lease_id: str) -> None:
+        """Ends the lease at once. One that is not this id's is left alone."""
+        ...
+
+    def break_lease(self, period_s: int) -> None:
+        """Takes the lease from whoever holds it: it cannot be renewed any more, and be acquired once what is left of
+        it, `period_s` at most, has passed. No lease is no error.
         """
         ...
 

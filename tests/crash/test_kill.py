@@ -26,12 +26,17 @@ OPTIONS = (
     *("--gc-interval-s", "0.5", "--gc-grace-s", "1"),
 )
 # Steps of the steward: the server lives on when they die, and the supervisor starts the steward again.
-STEWARDS = frozenset({"checkpoint.before_commit", "checkpoint.after_commit"})
+STEWARDS = {
+    "checkpoint.before_commit": 5,
+    "checkpoint.after_commit": 5,
+    "backup.after_increment": 5,
+    "backup.before_manifest": 2,
+}
 # At which hit each point kills; the third unless something makes it rare.
 RARE = {"journal.before_roll": 1, "journal.after_roll": 2, "journal.before_trim": 1, "journal.after_trim": 1}
 # A killed server and its restarted supervisor leave these in the logs.
 CAUSED = (r"steward|ganesha|killed|died|ended|restart|failpoint|control|connection",)
-POINTS = sorted(set(_core.FAILPOINTS) - STEWARDS)
+POINTS = sorted(set(_core.FAILPOINTS) - STEWARDS.keys())
 
 
 def verify(server: Caudal, load: Load) -> None:
@@ -107,7 +112,7 @@ def test_death_at_random_moments(server: Caudal, everything: bool) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("point", sorted(STEWARDS))
 def test_death_of_the_steward(server: Caudal, point: str) -> None:
-    server.start(failpoints=f"{point}=kill@5")
+    server.start(failpoints=f"{point}=kill@{STEWARDS[point]}")
     load = Load(server.connect, seed=4)
     first = server.pid("steward")
     load.start()

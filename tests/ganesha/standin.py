@@ -7,6 +7,7 @@ TEXT}, {"exit": CODE}, {"mute": true}.
 
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from gateway.control import ControlServer
 from gateway.errors import Reason, StartError
 from gateway.ganesha_conf import Fsal, caudal_fsal
 from gateway.objects import open_root_store
-from gateway.objects.epoch import begin
+from gateway.objects.ownership import Ownership
+from gateway.objects.place import owner_here
 from gateway.pyganesha.examples.memfs import MemFs
 from gateway.state import StateDir
 
@@ -63,8 +65,10 @@ def create(options: str) -> StandIn:
         raise error
     if "raise" in wish:
         raise ValueError(wish["raise"])
-    store = open_root_store(effective(state.root).store, os.environ)
-    begin(state, store, f"token-{os.getpid()}-{os.times().elapsed}")
+    config = effective(state.root)
+    store = open_root_store(config.store, os.environ)
+    owner = owner_here(state.root, config.store, port=config.nfs_port, lease_s=15, now_s=0.0)
+    Ownership.take(state, store, owner, new_id=lambda: secrets.token_hex(16))
     return StandIn(state, wish)
 
 

@@ -18,6 +18,8 @@ EXPORT = "/data"
 CLIENTS = ("127.0.0.1", "::1", "192.168.0.0/16", "fd00:ca::/64")
 # A server that comes back lets clients reclaim locks first; nobody wants to wait the usual time for that in tests.
 TIMES = ("--lease-s", "5", "--grace-s", "5")
+# Nothing is kept that the present does not need, so that what garbage collection leaves behind can be told.
+BACKUPS = ("--backup-retention-s", "0", "--backup-interval-s", "0.5")
 PROCESSES = ("supervisor", "ganesha", "steward")
 # What must not stand in a log of a run that nobody disturbed.
 SUSPICIOUS = re.compile(
@@ -83,7 +85,7 @@ class Caudal:
             chosen += ["--store", self._store]
         for network in CLIENTS:
             chosen += ["--clients", network]
-        return [*map(str, chosen), *TIMES, *self.options]
+        return [*map(str, chosen), *TIMES, *BACKUPS, *self.options]
 
     def run(
         self, *arguments: str, timeout_s: float = 60, env: Mapping[str, str] | None = None

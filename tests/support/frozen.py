@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, Final
 
 from gateway import _core, config
-from gateway.checkpointer import Checkpointer
+from gateway.checkpointer import Checkpointer, Position
 from gateway.fsal.owner import Owner
 from gateway.metadata.attributes import ROOT_INODE, SPECIAL_KINDS, SetAttributes
 from gateway.metadata.namespace import Namespace
@@ -174,8 +174,8 @@ class _Neighbour:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
 
-    def checkpoint_position(self) -> tuple[int, int]:
-        return self._owner.core.durable_lsn, self._owner.namespace.checkpoint_lsn
+    def checkpoint_position(self) -> Position:
+        return Position(self._owner.core.durable_lsn, self._owner.namespace.checkpoint_lsn)
 
     def checkpointed(self, lsn: int) -> None:
         self._owner.namespace.checkpointed(lsn)

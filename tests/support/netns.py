@@ -18,7 +18,7 @@ _taps = 0
 
 
 def enter() -> bool:
-    """Moves this process into a new network and mount namespace; once, and before it has threads.
+    """Moves this process into a new network and mount namespace, once: the thread that asks, and those it starts later.
 
     Returns False without root: then the machine's own network is used, and tests that need servers say so.
     """

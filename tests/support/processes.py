@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+SERVER_PORTS = (20_000, 32_000)
 CACHE = Path(os.environ.get("CAUDAL_CACHE") or Path.home() / ".cache" / "caudal")
 
 
@@ -32,10 +34,20 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 20, int
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody uses now, of TCP nor of UDP: servers of the mount protocol bind both.
+
+    Below those that the system gives to sockets which ask for any, so that none of them takes it meanwhile.
+    """
+    family = socket.AF_INET6 if Path("/proc/sys/net/ipv6").exists() else socket.AF_INET
+    while True:
+        port = random.randrange(*SERVER_PORTS)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(family, kind) as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return port
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:

@@ -11,6 +11,7 @@ use std::time::Instant;
 use _core::attributes::Attributes;
 use _core::clock::SystemClock;
 use _core::engine::{Config, Engine};
+use _core::fence::Fence;
 use _core::flush::take::TakeHow;
 use _core::vtable::{CAttributes, Io, OwnedIo};
 use bytes::Bytes;
@@ -42,7 +43,8 @@ fn engine(directory: &Path) -> Arc<Engine> {
     };
     let url = format!("file://{}", store.display());
     let store = caudal_blocks::open_store(&url, &HashMap::new()).expect("a store");
-    let engine = Engine::open(config, store, Arc::new(SystemClock)).expect("an engine");
+    let fence = Arc::new(Fence::new(Arc::new(SystemClock)));
+    let engine = Engine::open(config, store, fence, Arc::new(SystemClock)).expect("an engine");
     engine.start(0).expect("a journal");
     engine
 }

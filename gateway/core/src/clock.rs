@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync {
     /// Nanoseconds since 1970.
     fn now_ns(&self) -> i64;
+    /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine is suspended.
+    fn boottime_ns(&self) -> i64;
     /// Nanoseconds of `CLOCK_MONOTONIC`, which is what Python's `time.monotonic_ns()` counts.
     fn monotonic_ns(&self) -> i64;
 }
@@ -20,13 +22,21 @@ impl Clock for SystemClock {
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    fn monotonic_ns(&self) -> i64 {
-        let mut now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: the pointer is to a timespec of our own; the call fails for unknown clocks only.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-        now.tv_sec * 1_000_000_000 + now.tv_nsec
+    fn boottime_ns(&self) -> i64 {
+        read(libc::CLOCK_BOOTTIME)
     }
+
+    fn monotonic_ns(&self) -> i64 {
+        read(libc::CLOCK_MONOTONIC)
+    }
+}
+
+fn read(clock: libc::clockid_t) -> i64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a timespec of our own; the call fails for unknown clocks only.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }

@@ -1,4 +1,4 @@
-//! COMMIT: returns when everything that was written to an inode before is durable.
+//! COMMIT: returns when everything that was written to an inode before is durable, and the lease lets the reply pass.
 
 use std::time::Instant;
 
@@ -19,11 +19,12 @@ impl Engine {
             }
             state.last_lsn
         };
-        if journal.durable_lsn() < lsn {
+        if journal.durable_lsn() < lsn || !self.fence.passes()? {
             let slot = journal
                 .try_wait_slot()
                 .ok_or(CoreError::Busy("too many callers wait for the journal"))?;
             journal.wait_durable(lsn)?;
+            self.fence.wait()?;
             drop(slot);
         }
         self.io.commit.record(began.elapsed());

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::attributes::{Attributes, Names};
 use crate::clock::Clock;
 use crate::errors::{CoreError, Result};
+use crate::fence::Fence;
 use crate::inode::extents::{Extent, ExtentMap};
 use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
@@ -63,6 +64,8 @@ pub struct Engine {
     pub index: DirtyIndex,
     pub blocks: Arc<Blocks>,
     pub store: Arc<dyn Store>,
+    /// Stands before the store's changes too, if whoever opened the store has put it there.
+    pub fence: Arc<Fence>,
     pub io: IoStats,
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
@@ -77,7 +80,12 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the caches over a store that was opened already. The journal comes with [`Self::start`].
-    pub fn open(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+    pub fn open(
+        config: Config,
+        store: Arc<dyn Store>,
+        fence: Arc<Fence>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>> {
         if config.epoch == 0 || config.epoch > number::MAX_EPOCH {
             return Err(CoreError::Invalid(format!(
                 "epoch {} is out of range",
@@ -106,6 +114,7 @@ impl Engine {
             index: DirtyIndex::default(),
             blocks,
             store,
+            fence,
             io: IoStats::default(),
             pending_flushes: Mutex::default(),
             spilling: AtomicBool::new(false),
@@ -140,6 +149,7 @@ impl Engine {
         if self.closed.swap(true, Relaxed) {
             return;
         }
+        self.fence.shut();
         let began = Instant::now();
         while self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
             std::thread::sleep(Duration::from_millis(2));
@@ -157,9 +167,7 @@ impl Engine {
 
     #[inline]
     pub fn journal(&self) -> Result<&Arc<Journal>> {
-        if self.closed.load(Relaxed) {
-            return Err(CoreError::Closed);
-        }
+        self.check_open()?;
         self.opened_journal()
     }
 
@@ -170,12 +178,32 @@ impl Engine {
             .ok_or(CoreError::Misuse("the core was not started"))
     }
 
+    #[inline]
     pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Relaxed) {
             Err(CoreError::Closed)
+        } else if self.fence.is_closed() {
+            Err(CoreError::Fenced)
         } else {
             Ok(())
         }
+    }
+
+    /// Waits until the owner's lease lets a reply pass, in the thread that answers. Busy when too many wait already.
+    #[inline]
+    pub fn pass_fence(&self) -> Result<()> {
+        if self.fence.passes()? { Ok(()) } else { self.wait_fence() }
+    }
+
+    #[cold]
+    fn wait_fence(&self) -> Result<()> {
+        let slot = self
+            .journal()?
+            .try_wait_slot()
+            .ok_or(CoreError::Busy("too many callers wait for the owner's lease"))?;
+        let result = self.fence.wait();
+        drop(slot);
+        result
     }
 
     pub const fn handle(&self) -> &tokio::runtime::Handle {

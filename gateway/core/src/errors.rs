@@ -42,6 +42,9 @@ pub enum CoreError {
     /// The server stops; the next one answers.
     #[error("the core is closed")]
     Closed,
+    /// Another server owns the file system now; that one answers.
+    #[error("this server no longer owns the file system")]
+    Fenced,
     /// The caller's mistake: before start, twice.
     #[error("{0}")]
     Misuse(&'static str),
@@ -63,7 +66,9 @@ impl CoreError {
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
             Self::NoSpace => libc::ENOSPC,
-            Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed => libc::EAGAIN,
+            Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed | Self::Fenced => {
+                libc::EAGAIN
+            },
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(_) | Self::Cache(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => {

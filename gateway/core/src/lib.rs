@@ -10,6 +10,9 @@ pub mod commit;
 pub mod completion;
 pub mod engine;
 pub mod errors;
+pub mod fence;
+#[cfg(test)]
+mod fence_test;
 pub mod flush;
 pub mod inode;
 pub mod journaled;

@@ -62,10 +62,11 @@ pub fn settle(engine: &Arc<Engine>) -> Result<()> {
         )
     });
     if operation.wanted_lsn == 0 {
-        return Ok(());
+        return engine.pass_fence();
     }
-    // The slot is held until here: it stands for a thread that waits for a disk.
-    Ok(engine.opened_journal()?.wait_durable(operation.wanted_lsn)?)
+    // The slot is held until here: it stands for a thread that waits for a disk, or for the owner's lease.
+    engine.opened_journal()?.wait_durable(operation.wanted_lsn)?;
+    engine.fence.wait()
 }
 
 /// Returns when the record is durable, or at once in an operation that settles.

@@ -54,6 +54,7 @@ impl Engine {
     {
         let began = Instant::now();
         self.check_open()?;
+        let passes = self.fence.passes()?;
         let live = self.live(inode, generation)?;
         let mut parts = Parts::new();
         let now_ns = self.clock.now_ns();
@@ -77,6 +78,7 @@ impl Engine {
             self.touch_atime(&live, now_ns);
         }
         let (found, complete) = self.look_up(&parts);
+        let complete = complete && passes;
         if complete {
             copy_parts(&parts, &found, &[], &target)?;
             self.io.read.record(began.elapsed());
@@ -130,7 +132,8 @@ impl Engine {
             let fetched = tokio::time::timeout(engine.config.store_wait, engine.fetch(&parts, found))
                 .await
                 .unwrap_or_else(|_| Err(CoreError::StoreAway("no answer in time".to_owned())));
-            let answer = fetched.and_then(|(found, journaled)| {
+            let passed = engine.fence.pass().await;
+            let answer = passed.and(fetched).and_then(|(found, journaled)| {
                 copy_parts(&parts, &found, &journaled, &target)?;
                 Ok(result)
             });

@@ -31,6 +31,7 @@ impl Engine {
     /// The first data or hole at or after `offset`; the end of the file is a hole. `BeyondEnd` where `offset` is not before it.
     pub fn seek(&self, inode: u64, generation: Option<u64>, offset: u64, wanted: Wanted) -> Result<Place> {
         self.check_open()?;
+        self.pass_fence()?;
         let live = self.live(inode, generation)?;
         let mut state = live.state.read();
         let mut at = offset;
@@ -163,6 +164,7 @@ impl Engine {
         drop(room);
         failpoint::hit("core.after_data_append")?;
         journal.wait_durable(lsn)?;
+        self.fence.wait()?;
         drop(slot);
         Ok(lsn)
     }

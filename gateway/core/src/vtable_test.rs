@@ -13,6 +13,7 @@ use std::sync::{Arc, Barrier};
 use crate::attributes::Attributes;
 use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
+use crate::fence::Fence;
 use crate::flush::take::TakeHow;
 use crate::inode::payload::AttrChange;
 use crate::vtable::{CAttributes, ChangeRange, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
@@ -42,7 +43,8 @@ pub fn engine(directory: &Path) -> Arc<Engine> {
         store_wait: caudal_blocks::PATIENCE,
     };
     let store = caudal_blocks::open_store(&format!("file://{}", store.display()), &HashMap::new()).unwrap();
-    let engine = Engine::open(config, store, Arc::new(SystemClock)).unwrap();
+    let fence = Arc::new(Fence::new(Arc::new(SystemClock)));
+    let engine = Engine::open(config, store, fence, Arc::new(SystemClock)).unwrap();
     engine.start(0).unwrap();
     engine
 }

@@ -89,7 +89,8 @@ impl Engine {
         }
     }
 
-    /// Ends a write: at once if it is unstable or durable already, else when its record is durable.
+    /// Ends a write: at once if it is unstable or durable already, else when its record is durable. A stable one passes the
+    /// fence before its answer.
     fn end_write<D>(
         self: &Arc<Self>,
         journal: &Journal,
@@ -101,7 +102,8 @@ impl Engine {
     where
         D: FnOnce(Result<u64>) + Send + 'static,
     {
-        if !how.stable || journal.durable_lsn() >= lsn {
+        let passes = self.fence.passes().unwrap_or(false);
+        if !how.stable || (journal.durable_lsn() >= lsn && passes) {
             self.io.write.record(began.elapsed());
             return Some(completion);
         }
@@ -110,7 +112,16 @@ impl Engine {
             lsn,
             Box::new(move |result| {
                 engine.io.write.record(began.elapsed());
-                completion.finish(result.map(|()| lsn).map_err(CoreError::from));
+                let result = result.map(|()| lsn).map_err(CoreError::from);
+                match engine.fence.passes() {
+                    Err(error) => completion.finish(Err(error)),
+                    Ok(true) => completion.finish(result),
+                    // Not in this thread, on which all who wait for the journal depend.
+                    Ok(false) => drop(engine.handle().clone().spawn(async move {
+                        let passed = engine.fence.pass().await;
+                        completion.finish(passed.and(result));
+                    })),
+                }
             }),
         );
         None

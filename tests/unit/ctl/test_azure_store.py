@@ -15,11 +15,11 @@ from gateway.objects import core_options, keys, open_root_store
 from gateway.objects.azure import AzureRootStore
 from gateway.objects.container import RootStore
 from gateway.objects.credentials import azure_credentials
-from gateway.objects.epoch import read_record, take_epoch
+from gateway.objects.epoch import read_record
 from gateway.objects.key_file import KeyFile
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.processes import free_port
-from tests.unit.ctl.contract import FRESH, RootStoreContract
+from tests.unit.ctl.contract import FS_ID, Place, RootStoreContract
 
 pytestmark = pytest.mark.azurite
 _numbers = itertools.count(1)
@@ -48,17 +48,19 @@ class TestAzure(RootStoreContract):
         opened.close()
 
 
-def test_prefixes_of_one_container_are_stores_of_their_own(azurite: Azurite, container: str) -> None:
-    for prefix in ("", "/a", "/a/b"):
+def test_prefixes_of_one_container_are_stores_of_their_own(
+    azurite: Azurite, container: str, tmp_path: Path
+) -> None:
+    for number, prefix in enumerate(("", "/a", "/a/b")):
         store = open_root_store(f"az://{container}{prefix}", azurite.environment)
         assert store.url == f"az://{container}{prefix}"
         assert read_record(store) is None
-        assert take_epoch(store, FRESH, "t") == 1
+        assert Place(tmp_path / str(number)).take(store).epoch == 1
         store.close()
 
 
 def test_a_container_remembers_its_keys(azurite: Azurite, container: str) -> None:
-    ring = KeyRing(FRESH.fs_id, [("old", bytes(32))])
+    ring = KeyRing(FS_ID, [("old", bytes(32))])
     url = f"az://{container}/team/a"
     roots = open_root_store(url, azurite.environment)
     roots.create()
@@ -86,10 +88,10 @@ def test_a_container_remembers_its_keys(azurite: Azurite, container: str) -> Non
     assert keys.in_use(store) == {}
 
 
-def _refusal(env: dict[str, str]) -> StartError:
+def _refusal(env: dict[str, str], state: Path) -> StartError:
     store = open_root_store("az://container", env)
     with pytest.raises(StartError) as caught:
-        take_epoch(store, FRESH, "t")
+        Place(state).take(store)
     store.close()
     return caught.value
 
@@ -107,32 +109,32 @@ def _signed(azurite: Azurite, container: str) -> dict[str, str]:
     return {"AZURE_STORAGE_CONNECTION_STRING": text}
 
 
-def test_a_signature_for_one_container_is_enough(azurite: Azurite, container: str) -> None:
+def test_a_signature_for_one_container_is_enough(azurite: Azurite, container: str, tmp_path: Path) -> None:
     owner = open_root_store(f"az://{container}", azurite.environment)
     owner.create()
     owner.close()
     store = open_root_store(f"az://{container}/team", _signed(azurite, container))
-    assert take_epoch(store, FRESH, "t") == 1
+    assert Place(tmp_path / "a").take(store).epoch == 1
     store.close()
     absent = open_root_store(f"az://{container}-absent", _signed(azurite, f"{container}-absent"))
     with pytest.raises(StartError, match=r"does not exist, and the credential may not make it") as caught:
-        take_epoch(absent, FRESH, "t")
+        Place(tmp_path / "b").take(absent)
     absent.close()
     assert caught.value.reason is Reason.STORE_REFUSED
 
 
-def test_a_wrong_key_is_told(azurite: Azurite) -> None:
+def test_a_wrong_key_is_told(azurite: Azurite, tmp_path: Path) -> None:
     env = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string.replace("Eby8", "AAAA")}
-    found = _refusal(env)
+    found = _refusal(env, tmp_path / "state")
     assert found.reason is Reason.STORE_REFUSED
     assert "refused the credential" in found.message
     assert "clock" in found.hint
 
 
-def test_an_endpoint_that_nobody_serves_is_told_soon() -> None:
+def test_an_endpoint_that_nobody_serves_is_told_soon(tmp_path: Path) -> None:
     text = f"AccountName=acme;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:{free_port()}/acme"
     began_s = time.monotonic()
-    found = _refusal({"AZURE_STORAGE_CONNECTION_STRING": text})
+    found = _refusal({"AZURE_STORAGE_CONNECTION_STRING": text}, tmp_path / "state")
     assert found.reason is Reason.STORE_UNREACHABLE
     assert "cannot be reached at http://127.0.0.1" in found.message
     assert time.monotonic() - began_s < 20

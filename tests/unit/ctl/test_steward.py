@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from gateway import pack_proposals
-from gateway.checkpointer import EMPTY_ADVANCE_S, Checkpointer
+from gateway.checkpointer import EMPTY_ADVANCE_S, Checkpointer, Position
 from gateway.errors import STORE_AWAY, ControlError, NotRunningError
 from gateway.metadata import checkpoint, rows
 from gateway.metadata.database import Database, sqlite_url
@@ -63,15 +63,16 @@ class FakeOwner:
     def __init__(self) -> None:
         self.durable = 0
         self.known = 0
+        self.wanted = 0
         self.told: list[int] = []
         self.dead: list[int] = []
         self.moves: list[list[Move]] = []
         self.away = False
 
-    def checkpoint_position(self) -> tuple[int, int]:
+    def checkpoint_position(self) -> Position:
         if self.away:
             raise NotRunningError("away")
-        return self.durable, self.known
+        return Position(self.durable, self.known, self.wanted)
 
     def checkpointed(self, lsn: int) -> None:
         self.known = lsn
@@ -83,7 +84,7 @@ class FakeOwner:
     def packs_compact(self, moves: Sequence[Move]) -> None:
         self.moves.append(list(moves))
 
-    def packs_unnamed(self) -> None:
+    def packs_unnamed(self, from_epoch: int) -> None:
         """Nothing is listed here."""
 
 
@@ -190,6 +191,10 @@ def test_records_without_rows_move_the_checkpoint_now_and_then(bench: Bench) -> 
     bench.checkpointer.step()
     assert bench.reached() == bench.owner.durable
     assert bench.owner.told == [first, bench.owner.durable]
+    # At once where somebody waits.
+    bench.owner.durable = bench.owner.wanted = bench.journal.append(None)
+    bench.checkpointer.step()
+    assert bench.owner.told[-1] == bench.owner.durable
 
 
 def test_proposes_dead_and_sparse_packs(bench: Bench) -> None:
@@ -205,14 +210,20 @@ def test_proposes_dead_and_sparse_packs(bench: Bench) -> None:
     bench.owner.durable = bench.journal.append(rows.encode(ops))
     bench.checkpointer.step()
 
+    upto_lsn = bench.owner.durable
+
     def propose(grace_s: float) -> pack_proposals.Proposed:
         return pack_proposals.propose(
-            bench.database, bench.owner, grace_s=grace_s, now_s=lambda: bench.time_s
+            bench.database, bench.owner, grace_s=grace_s, upto_lsn=upto_lsn, now_s=lambda: bench.time_s
         )
 
     assert propose(600).dead == 0
     assert bench.owner.dead == []
     bench.time_s += 700
+    # A backup that restores to a moment before needs it still.
+    upto_lsn -= 1
+    assert propose(600).dead == 0
+    upto_lsn += 1
     assert propose(600) == pack_proposals.Proposed(dead=1, moves=1)
     assert bench.owner.dead == [10]
     assert bench.owner.moves[-1] == [(2, 0, size // 8, 11, 0)]
@@ -224,7 +235,9 @@ def test_many_moves_go_in_several_requests(bench: Bench, monkeypatch: pytest.Mon
     ops += [Splice(2, number << 20, 4096, 11, number << 13) for number in range(5)]
     bench.owner.durable = bench.journal.append(rows.encode(ops))
     bench.checkpointer.step()
-    pack_proposals.propose(bench.database, bench.owner, grace_s=0, now_s=lambda: bench.time_s)
+    pack_proposals.propose(
+        bench.database, bench.owner, grace_s=0, upto_lsn=bench.owner.durable, now_s=lambda: bench.time_s
+    )
     assert [len(moves) for moves in bench.owner.moves] == [2, 2, 1]
 
 

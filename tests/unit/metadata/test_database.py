@@ -1,8 +1,10 @@
 """Opening databases: new, as they should be, of others, and newer than this version."""
 
+import errno
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from sqlalchemy import create_engine, text
 from gateway.metadata import database as opening
 from gateway.metadata import rows, tables
 from gateway.metadata.database import HEAD, Database, read_meta, sqlite_url
-from gateway.metadata.errors import MetadataError, NewerFormatError
+from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.harness import FS_ID, FakeHarness
 
@@ -145,3 +147,26 @@ def test_opening_an_existing_database_does_without_alembic(url: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_read_that_the_database_cannot_do_now_is_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.metadata.database.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "metadata.db"
+    with closing(Database(sqlite_url(path), FS_ID)) as database:
+        assert database.fetch("SELECT count(*) FROM inode", ()) == [(0,)]
+        database.close()
+    with closing(Database(sqlite_url(path), FS_ID)) as database:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("DELETE FROM inode")
+            with pytest.raises(FsError) as caught:
+                database.fetch("SELECT count(*) FROM inode", ())
+            assert caught.value.errno == errno.EAGAIN
+            other.execute("ROLLBACK")
+        assert database.fetch("SELECT count(*) FROM inode", ()) == [(0,)]
+        # What is wrong by itself stays a defect.
+        with pytest.raises(sqlite3.ProgrammingError):
+            database.fetch("SELECT ?", ())

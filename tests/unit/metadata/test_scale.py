@@ -243,7 +243,7 @@ def test_collections_use_indexes(harness: FakeHarness) -> None:
             def scalars(self, statement):
                 return self.execute(statement)
 
-        usage.dead_packs(Explaining(), dead_before_s=5, limit=10)  # type: ignore[arg-type]
+        usage.dead_packs(Explaining(), dead_before_s=5, upto_lsn=9, limit=10)  # type: ignore[arg-type]
         usage.live_extents(Explaining(), [1, 2], max_bytes=10)  # type: ignore[arg-type]
     assert len(plans) == 2
     assert all(step.startswith("SEARCH") for plan in plans for step in plan), plans

@@ -8,7 +8,7 @@
 //!        └────────── pack: format, builder, reader ──────────┘
 //!                              seal: keys, sealed blocks and objects
 //!                              Store
-//!            Retrying → Measured → FileStore | ObjectBackend (Azure)
+//!            Retrying → Gated → Measured → FileStore | ObjectBackend (Azure)
 //! ```
 
 mod blocks;
@@ -28,5 +28,5 @@ pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};
 pub use readahead::Readahead;
-pub use store::open::{PATIENCE, open_store, open_store_with};
-pub use store::{HealthReport, ObjectInfo, Store, StoreState, StoreStats};
+pub use store::open::{PATIENCE, open_gated_store, open_store};
+pub use store::{Change, Gate, HealthReport, ObjectInfo, Store, StoreState, StoreStats};

@@ -31,6 +31,7 @@ pub struct Tail {
     position: u64,
     from_lsn: u64,
     at: Option<At>,
+    cut_off: bool,
 }
 
 /// Where in which segment the reader is.
@@ -57,6 +58,7 @@ impl Tail {
             position: from_lsn.saturating_sub(1),
             from_lsn,
             at: None,
+            cut_off: false,
         };
         // An unreadable journal is to be known at once.
         tail.find_segment()?;
@@ -74,6 +76,13 @@ impl Tail {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Whether the record before the first one asked for is no part of this history: it belonged to an epoch that, as the
+    /// next one found it, had ended before. Whoever knows it knows another history than this journal tells.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off
     }
 
     /// The next record with an LSN of at most `durable_lsn`, which the writer has published; None: there is none yet.
@@ -182,6 +191,11 @@ impl Tail {
                     first_lost: position + 1,
                     last_lost: preceding,
                 });
+            }
+            if self.at.is_none() {
+                // A journal without anything before it, as on a new machine, contradicts nobody.
+                let older = epoch_of(position) < segment.header.epoch;
+                self.cut_off = older && preceding > 0 && preceding < position;
             }
             let next_lsn = segment.header.first_lsn;
             self.at = Some(At {

@@ -117,8 +117,18 @@ fn goes_on_into_a_new_epoch_without_what_was_cut_off() {
     };
     put(&third, 3, b"third epoch");
     assert_eq!(drain(&mut tail, third.durable_lsn()), [lsn(3, 1)]);
-    let mut all = Tail::open_on(disk, &dirs(), FS_ID, 0).unwrap();
+    let mut all = Tail::open_on(disk.clone(), &dirs(), FS_ID, 0).unwrap();
     assert_eq!(drain(&mut all, third.durable_lsn()).len(), 12);
+    for (known, cut_off) in [
+        (lsn(1, 10), false),
+        (lsn(1, 11), true),
+        (lsn(2, 1), false),
+        (lsn(2, 2), true),
+        (lsn(3, 1), false),
+    ] {
+        let after = Tail::open_on(disk.clone(), &dirs(), FS_ID, known + 1).unwrap();
+        assert_eq!(after.is_cut_off(), cut_off, "{known:x}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::batch::FlushBatch;
 use super::convert::{
     ExtentTuple, attributes_from, attributes_to, extent_from, extent_to, fs_id_from, lsn_if_resident,
 };
+use super::fence::PyFence;
 use super::key_ring::KeyRing;
 use super::pack_store::footer_to;
 use super::types::{build, types};
@@ -53,13 +54,14 @@ impl Drop for Core {
 #[pymethods]
 impl Core {
     #[new]
-    #[pyo3(signature = (*, keys = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
+    #[pyo3(signature = (*, keys = None, fence = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
         journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, store_wait_s = 30.0,
         wait_slots = 100))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
         keys: Option<&KeyRing>,
+        fence: Option<&PyFence>,
         fs_id: &[u8],
         epoch: u64,
         journal: Vec<PathBuf>,
@@ -97,10 +99,11 @@ impl Core {
             io_threads,
             store_wait,
         };
-        let keys = keys.map(|keys| keys.0.clone());
+        let (keys, fence) = (keys.map(|keys| keys.0.clone()), PyFence::or_open(fence));
         let engine = py.detach(|| -> Result<_> {
-            let store = caudal_blocks::open_store_with(store_url, &store_options, store_wait)?;
-            Engine::open(config, packs::keyed(store, keys), Arc::new(SystemClock))
+            let gate = Some(fence.clone() as _);
+            let store = caudal_blocks::open_gated_store(store_url, &store_options, store_wait, gate)?;
+            Engine::open(config, packs::keyed(store, keys), fence, Arc::new(SystemClock))
         })?;
         Ok(Self {
             engine,

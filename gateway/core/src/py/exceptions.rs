@@ -66,7 +66,7 @@ impl From<Error> for PyErr {
             Error::Journal(_) => JournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
             Error::Corrupt(_) => CorruptError::new_err(text),
-            Error::Misuse(_) | Error::Closed | Error::Cache(_) => CoreError::new_err(text),
+            Error::Misuse(_) | Error::Closed | Error::Fenced | Error::Cache(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
             Error::Stale(_) | Error::TooLarge | Error::BeyondEnd | Error::NoSpace | Error::Io(_) => {
                 PyOSError::new_err((error.errno(), text))

@@ -57,4 +57,8 @@ impl JournalTail {
     fn position(&self, py: Python<'_>) -> u64 {
         py.detach(|| self.0.lock().position())
     }
+    #[getter]
+    fn is_cut_off(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.0.lock().is_cut_off())
+    }
 }

@@ -5,6 +5,7 @@ mod capsule;
 mod convert;
 mod core;
 mod exceptions;
+mod fence;
 mod journal_tail;
 mod key_ring;
 mod pack_store;
@@ -57,6 +58,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exceptions::register(module)?;
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
+    module.add_class::<fence::PyFence>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<key_ring::KeyRing>()?;
     module.add_class::<key_ring::ObjectSealer>()?;

@@ -3,6 +3,8 @@
 //! A block that is offered waits in memory, where it can be read, until a task of this tier has written it. A device that
 //! fails or is full costs hits, never reads: it is left alone for a while after repeated errors.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foyer::Load;
+use futures::FutureExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -58,9 +61,10 @@ impl Shared {
         if self.reads.is_paused() {
             return None;
         }
-        let loaded = self.disk().storage().load(&key).await;
-        self.reads.judge(loaded.is_ok());
-        match loaded {
+        let disk = self.disk();
+        let loaded = self.unbroken(async { disk.storage().load(&key).await }).await;
+        self.reads.judge(matches!(loaded, Ok(Ok(_))));
+        match loaded.ok()? {
             Ok(Load::Entry { value, .. }) if value.key == key => Some(value.payload),
             Ok(Load::Piece { piece, .. }) if piece.value().key == key => Some(piece.value().payload.clone()),
             _ => None,
@@ -90,6 +94,15 @@ impl Shared {
         self.disk.read().clone()
     }
 
+    /// What the disk's engine does. It panics now and then when its disk fails, and breaks its locks with it: that is an error
+    /// of this tier, and the engine has to be replaced.
+    async fn unbroken<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
+            self.worn.store(true, Relaxed);
+            BlockError::Cache("the engine of the disk cache broke off".to_owned())
+        })
+    }
+
     /// Whether the blocks of the batch that are still wanted are on the disk; None: none is wanted.
     ///
     /// The disk's own engine tells nobody that a write failed; what it could not write is not in its index.
@@ -104,22 +117,25 @@ impl Shared {
         for (key, payload) in batch {
             if self.pending.contains(key) {
                 bytes += payload.len() as u64;
-                wanted.push(key);
-                drop(disk.storage_writer(key).insert(Stored { key, payload }));
+                wanted.push((key, payload));
             }
         }
         if wanted.is_empty() {
             return None;
         }
-        if tokio::time::timeout(WRITE_LIMIT, disk.storage().wait())
-            .await
-            .is_err()
-        {
+        let write = self.unbroken(async {
+            let keys: Vec<BlockKey> = wanted.iter().map(|(key, _)| *key).collect();
+            for (key, payload) in wanted {
+                drop(disk.storage_writer(key).insert(Stored { key, payload }));
+            }
+            disk.storage().wait().await;
+            keys.iter().any(|key| disk.storage().may_contains(key))
+        });
+        let Ok(Ok(written)) = tokio::time::timeout(WRITE_LIMIT, write).await else {
             self.worn.store(true, Relaxed);
             self.writes.give_up();
             return Some(false);
-        }
-        let written = wanted.iter().any(|key| disk.storage().may_contains(key));
+        };
         if written {
             self.stored_bytes.fetch_add(bytes, Relaxed);
         }
@@ -205,7 +221,14 @@ impl L2 {
         shared.stored_bytes.store(0, Relaxed);
         let emptied = tokio::time::timeout(PATIENCE, async {
             let _writing = shared.writing.lock().await;
-            shared.disk().storage().destroy().await.map_err(cache_error)
+            if shared.worn.load(Relaxed) {
+                return shared.reopen().await;
+            }
+            let disk = shared.disk();
+            shared
+                .unbroken(async { disk.storage().destroy().await })
+                .await?
+                .map_err(cache_error)
         });
         emptied
             .await
@@ -222,7 +245,11 @@ impl L2 {
                     .await
                     .map_err(|error| BlockError::Cache(error.to_string()))?;
             }
-            self.shared.disk().close().await.map_err(cache_error)
+            let disk = self.shared.disk();
+            self.shared
+                .unbroken(async { disk.close().await })
+                .await?
+                .map_err(cache_error)
         });
         closed.await.unwrap_or_else(|_| {
             Err(BlockError::Cache(
@@ -275,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_panics_is_an_error_and_is_replaced() {
+        let rt = tokio::runtime::Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        rt.block_on(async {
+            let l2 = L2::open(rt.handle(), dir.path(), 16 << 20, 1 << 20, [7; 16])
+                .await
+                .unwrap();
+            assert!(offered(&l2, 1).await);
+            let broke = l2.shared.unbroken(async { panic!("as its locks do") }).await;
+            assert!(matches!(broke, Err::<(), _>(BlockError::Cache(_))));
+            assert!(l2.shared.worn.load(Relaxed));
+            l2.clear().await.unwrap();
+            assert!(!l2.shared.worn.load(Relaxed));
+            assert!(l2.get(key(1)).await.is_none());
+            assert!(offered(&l2, 2).await);
+            l2.close().await.unwrap();
+        });
+    }
+
+    #[test]
     fn a_worn_engine_is_replaced_as_soon_as_the_disk_takes_data() {
         let rt = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -291,6 +338,7 @@ mod tests {
             // A directory in the probe's place stands for a disk that takes nothing.
             let probe = dir.path().join("probe");
             std::fs::create_dir(&probe).unwrap();
+            assert!(l2.clear().await.is_err());
             assert!(!offered(&l2, 2).await);
             assert!(l2.stats().off.unwrap().contains("takes no blocks"));
             assert_eq!(l2.stats().errors, 1);

@@ -3,6 +3,7 @@
 mod answer;
 mod azure;
 mod file;
+mod gate;
 mod health;
 mod object;
 pub mod open;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use file::FileStore;
+pub use gate::{Change, Gate, Gated};
 pub use health::{HealthReport, StoreState};
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::FileStore;
-use super::{Measured, RetryPolicy, Retrying, Store, azure};
+use super::{Gate, Gated, Measured, RetryPolicy, Retrying, Store, azure};
 use crate::error::{BlockError, Result};
 
 /// How long an operation is tried again where nobody says otherwise.
@@ -16,17 +16,18 @@ const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Opens a store whose operations are tried again for [`PATIENCE`].
 pub fn open_store(url: &str, options: &HashMap<String, String>) -> Result<Arc<dyn Store>> {
-    open_store_with(url, options, PATIENCE)
+    open_gated_store(url, options, PATIENCE, None)
 }
 
 /// Opens `file:///DIRECTORY` or `az://CONTAINER[/PREFIX]`, with figures and with retries for as long as `patience`.
-/// Nothing is sent yet.
+/// Nothing is sent yet. Every attempt to change something passes the gate, where there is one.
 ///
 /// The options are those of `object_store` for Azure; a directory has none.
-pub fn open_store_with(
+pub fn open_gated_store(
     url: &str,
     options: &HashMap<String, String>,
     patience: Duration,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Result<Arc<dyn Store>> {
     let policy = |deadline| RetryPolicy {
         deadline,
@@ -37,11 +38,11 @@ pub fn open_store_with(
             let store = FileStore::open(Path::new(path), rand::random())
                 .map_err(|error| BlockError::Config(format!("{path}: {error}")))?;
             let policy = policy(patience.min(DISK_PATIENCE));
-            Ok(Arc::new(Retrying::new(Measured::new(store), policy)))
+            Ok(Arc::new(Retrying::new(Gated::new(Measured::new(store), gate), policy)))
         }
         Some(("az", place)) => {
             let store = azure::open(place, options, patience)?;
-            Ok(Arc::new(Retrying::new(Measured::new(store), policy(patience))))
+            Ok(Arc::new(Retrying::new(Gated::new(Measured::new(store), gate), policy(patience))))
         }
         _ => Err(BlockError::Config(format!(
             "{url}: expected file:///DIRECTORY or az://CONTAINER[/PREFIX]"
