@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
-use caudal_journal::{Journal, JournalConfig};
+use caudal_journal::{Assembly, Journal, JournalConfig, Options, Published};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use tokio::runtime::Runtime;
 
@@ -45,6 +45,31 @@ pub struct Config {
     pub io_threads: usize,
     /// How long a read waits for the store before its client is told to come again.
     pub store_wait: Duration,
+    pub mirrors: MirrorRules,
+}
+
+/// What a start knows of the journal's mirrors, and how they are treated.
+#[derive(Clone, Debug)]
+pub struct MirrorRules {
+    /// File that has a copy of the newest list of members: whoever was left behind is known by it.
+    pub witness: Option<PathBuf>,
+    /// The newest membership that others know of.
+    pub published: Published,
+    /// Go on from what is there, though more was acknowledged.
+    pub accept_loss: bool,
+    /// A mirror that takes longer is lost where another is left.
+    pub wait: Duration,
+}
+
+impl Default for MirrorRules {
+    fn default() -> Self {
+        Self {
+            witness: None,
+            published: Published::default(),
+            accept_loss: false,
+            wait: Duration::from_secs(10),
+        }
+    }
 }
 
 /// How long a close waits for what is under way.
@@ -70,6 +95,8 @@ pub struct Engine {
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
     journal: OnceLock<Arc<Journal>>,
+    /// Which mirrors the replay was read from.
+    pub assembly: Mutex<Option<Assembly>>,
     closed: AtomicBool,
     /// Operations that will complete later.
     pub pending: AtomicUsize,
@@ -119,6 +146,7 @@ impl Engine {
             pending_flushes: Mutex::default(),
             spilling: AtomicBool::new(false),
             journal: OnceLock::new(),
+            assembly: Mutex::new(None),
             closed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             packs,
@@ -137,7 +165,18 @@ impl Engine {
             limit_bytes: self.config.journal_limit_bytes,
             wait_slots: self.config.wait_slots,
         };
-        let journal = Journal::open(config, last_lsn_replayed)?;
+        let rules = &self.config.mirrors;
+        let witness = rules.witness.clone();
+        let mut options = Options {
+            // The figures tell of it.
+            on_mirror_lost: Arc::new(|_, _| {}),
+            on_members: Arc::new(move |list| crate::witness::keep(witness.as_deref(), list)),
+            assembly: self.assembly.lock().take(),
+            accept_loss: rules.accept_loss,
+            ..Options::default()
+        };
+        options.timing.mirror_limit = rules.wait;
+        let journal = Journal::open_with(config, options, last_lsn_replayed)?;
         self.journal
             .set(journal)
             .map_err(|_| CoreError::Misuse("the core was started already"))

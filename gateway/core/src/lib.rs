@@ -31,4 +31,5 @@ mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;
+pub mod witness;
 pub mod write;

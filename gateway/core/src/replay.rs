@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use caudal_journal::{Record, ReplayError};
+use caudal_journal::disk::SystemDisk;
+use caudal_journal::{Assembly, Record, ReplayError, assemble, replay_with};
 
 use crate::attributes::Attributes;
 use crate::engine::{Engine, PendingFlush};
@@ -34,7 +35,7 @@ pub trait Rows {
 }
 
 /// What the journal held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub first_lsn: u64,
     pub last_lsn: u64,
@@ -45,6 +46,8 @@ pub struct Report {
     pub torn_tail: bool,
     /// Everything up to here was trimmed: a row store that has not come as far lacks something.
     pub preceding_lsn: u64,
+    /// What was acknowledged and is gone, where that was accepted.
+    pub lost: Option<String>,
 }
 
 /// Why a replay stopped: the rows' owner, or the journal.
@@ -197,14 +200,17 @@ impl Engine {
             gone: HashSet::new(),
             report: Report::default(),
         };
-        let replayed =
-            caudal_journal::replay(&self.config.journal, self.config.fs_id, from_lsn, &mut |record| {
-                replay.record(record)
-            })
-            .map_err(|error| match error {
+        let assembly = self.assemble()?;
+        let dirs = assembly.dirs();
+        let accept_loss = self.config.mirrors.accept_loss;
+        let mut show = |record: &Record<'_>| replay.record(record);
+        let fs_id = self.config.fs_id;
+        let replayed = replay_with(&SystemDisk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(
+            |error| match error {
                 ReplayError::Callback(failure) => failure,
                 ReplayError::Journal(error) => Failure::Core(error.into()),
-            })?;
+            },
+        )?;
         let mut report = replay.report;
         report.preceding_lsn = replayed.preceding_lsn;
         report.first_lsn = replayed.first_lsn;
@@ -212,8 +218,29 @@ impl Engine {
         report.records = replayed.records;
         report.bytes = replayed.bytes;
         report.torn_tail = replayed.torn_tail;
+        let accepted = assembly.accepted.as_ref().map(ToString::to_string);
+        report.lost = replayed.lost.map(|lost| lost.to_string()).or(accepted);
+        *self.assembly.lock() = Some(assembly);
         self.settle_replayed();
         Ok(report)
+    }
+
+    /// Which mirrors hold the journal. Refuses those that were left behind, unless the loss is accepted.
+    fn assemble(&self) -> Result<Assembly, CoreError> {
+        let rules = &self.config.mirrors;
+        let mut published = rules.published.clone();
+        let kept = rules.witness.as_deref().and_then(crate::witness::read);
+        published
+            .lists
+            .extend(kept.filter(|list| list.fs_id == self.config.fs_id));
+        let dirs = &self.config.journal;
+        Ok(assemble(
+            &SystemDisk,
+            dirs,
+            &self.config.fs_id,
+            &published,
+            rules.accept_loss,
+        )?)
     }
 
     /// Takes inodes out of the dirty index whose flush was replayed too, and moves on those of which it left something.
