@@ -45,7 +45,11 @@ def add(directory: Directory, state: State = DEFAULT_STATE, as_json: AsJson = Fa
         return
     out().print(
         f"{escape(str(path))} "
-        + ("is being rebuilt; `caudal journal mirror list` shows it" if done["added"] else "was a mirror already")
+        + (
+            "is being rebuilt; `caudal journal mirror list` shows it"
+            if done["added"]
+            else "was a mirror already"
+        )
     )
 
 

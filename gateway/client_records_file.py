@@ -17,8 +17,8 @@ def collect(root: Path) -> list[str]:
     """Paths of all records below a recovery root, relative to it; directories end in a slash."""
     found: list[str] = []
     for top in sorted(root.glob("v4*")):
-        for path in (top, *sorted(top.rglob("*"))):
-            found.append(str(path.relative_to(root)) + ("/" if path.is_dir() else ""))
+        paths = (top, *sorted(top.rglob("*")))
+        found.extend(str(path.relative_to(root)) + ("/" if path.is_dir() else "") for path in paths)
     return found
 
 

@@ -50,7 +50,8 @@ class Launcher:
     """One start of a server.
 
     env: the children's environment, with the store's credential. new_fs_id: gives 16 random bytes for a new
-    file system. take_over: from whoever owns it. accept_loss: although the journal lacks something. fsal_for and supervisor_module: what serves; tests put others there.
+    file system. take_over: from whoever owns it. accept_loss: although the journal lacks something.
+    fsal_for and supervisor_module: what serves; tests put others there.
     """
 
     config: Config

@@ -24,8 +24,8 @@ from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
 from gateway.control import ControlClient
 from gateway.errors import STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
-from gateway.metadata import usage
 from gateway.journal_reader import MirroredTail
+from gateway.metadata import usage
 from gateway.metadata.database import Database, read_meta, sqlite_url
 from gateway.metadata.usage import Move
 from gateway.objects import backup_memo, core_options, keys

@@ -1,5 +1,5 @@
-"""Ganesha's recovery records of NFS 4 clients, on every journal mirror: who takes over with a journal's disk lets the clients
-reclaim what they held.
+"""Ganesha's recovery records of NFS 4 clients, on every journal mirror: who takes over with a journal's disk lets the
+clients reclaim what they held.
 
 Ganesha keeps a directory a client below its recovery root. All of them go, as one small file, to each mirror whenever they
 change; the next start puts them back where the state directory has none.

@@ -82,11 +82,11 @@ class Mirrors:
 
     def register(self, server: ControlServer) -> None:
         server.register("journal_mirrors", lambda _: self._core.mirrors())
-        server.register("mirror_list", self.list)
+        server.register("mirror_list", self.list_all)
         server.register("mirror_add", self.add)
         server.register("mirror_remove", self.remove)
 
-    def list(self, _fields: Mapping[str, Any]) -> list[dict[str, object]]:
+    def list_all(self, _fields: Mapping[str, Any]) -> list[dict[str, object]]:
         return [{**mirror, "path": str(mirror["path"])} for mirror in self._journal()["mirrors"]]
 
     def add(self, fields: Mapping[str, Any]) -> dict[str, object]:
@@ -146,7 +146,7 @@ class Mirrors:
             if state == "lost":
                 log.warning("journal.mirror_lost", mirror=path, why=whys[path], healthy=healthy)
             else:
-                log.info(f"journal.mirror_{state}", mirror=path, healthy=healthy)
+                log.info("journal.mirror_returns", mirror=path, state=state, healthy=healthy)
         self._seen = now
 
     def _run(self) -> None:

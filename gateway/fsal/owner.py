@@ -23,12 +23,12 @@ from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import Reason, StartError
 from gateway.fsal.backups import Progress
+from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
-from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.mirrors import Mirrors, published
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
@@ -52,7 +52,8 @@ ACCEPT_STALE = (
     " `caudal up --accept-loss` starts without what is missing, for ever"
 )
 ACCEPT_DAMAGE = (
-    "attach another mirror, if there is one; `caudal up --accept-loss` starts with what is intact before the damage"
+    "attach another mirror, if there is one;"
+    " `caudal up --accept-loss` starts with what is intact before the damage"
 )
 FENCED_STATUS = 77
 """What the process ends with when another server has taken the file system over."""
@@ -220,7 +221,9 @@ class Owner:
         except StaleJournalError as error:
             raise StartError(str(error), ACCEPT_STALE, Reason.JOURNAL_STALE) from error
         except CorruptError as error:
-            raise StartError(f"the journal is damaged: {error}", ACCEPT_DAMAGE, Reason.JOURNAL_DAMAGED) from error
+            raise StartError(
+                f"the journal is damaged: {error}", ACCEPT_DAMAGE, Reason.JOURNAL_DAMAGED
+            ) from error
         if report.lost is not None:
             log.warning("journal.loss_accepted", what=report.lost, last_lsn=report.last_lsn)
         log.info(

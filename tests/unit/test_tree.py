@@ -63,7 +63,13 @@ KNOWERS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("gateway.metadata", "gateway.steward", "gateway.checkpointer", "gateway.data"),
     "alembic": ("gateway.metadata",),
     "fastapi": ("admin_api",),
-    "typer": ("gateway.cli", "gateway.cli_journal", "gateway.cli_keys", "gateway.cli_parts", "gateway.cli_recover"),
+    "typer": (
+        "gateway.cli",
+        "gateway.cli_journal",
+        "gateway.cli_keys",
+        "gateway.cli_parts",
+        "gateway.cli_recover",
+    ),
 }
 
 MACHINE_PATHS = re.compile(r"(?<![\w.~$}-])/(?:work|root|farm|home)/[a-z]")
