@@ -240,8 +240,8 @@ class Core:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
         `mirror_wait_s`: a journal mirror that takes longer for a write is dropped while another is healthy. `members_file`:
-        where a copy of the newest list of mirrors is kept. `membership`, `members`: the newest epoch and lists (as `members` gives
-        them) that others know of; mirrors that are older are refused by `replay` unless `accept_loss`.
+        where a copy of the newest list of mirrors is kept. `membership`, `members`: the newest epoch and lists (as `members`
+        gives them) that others know of; mirrors that are older are refused by `replay` unless `accept_loss`.
 
         `fence` stands before replies and changes of the store; None: nothing does.
         `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.

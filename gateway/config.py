@@ -62,9 +62,9 @@ class Config:
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
-    mirror_wait_s: float
     owner_lease_s: int
     owner_strict: bool
+    mirror_wait_s: float
     lease_s: int
     grace_s: int
     start_timeout_s: float
