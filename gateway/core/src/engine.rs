@@ -231,7 +231,11 @@ impl Engine {
     /// Waits until the owner's lease lets a reply pass, in the thread that answers. Busy when too many wait already.
     #[inline]
     pub fn pass_fence(&self) -> Result<()> {
-        if self.fence.passes()? { Ok(()) } else { self.wait_fence() }
+        if self.fence.passes()? {
+            Ok(())
+        } else {
+            self.wait_fence()
+        }
     }
 
     #[cold]

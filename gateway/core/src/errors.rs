@@ -71,7 +71,7 @@ impl CoreError {
             Self::NoSpace => libc::ENOSPC,
             Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed | Self::Fenced => {
                 libc::EAGAIN
-            },
+            }
             Self::Invalid(_) => libc::EINVAL,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(_) | Self::Cache(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => {

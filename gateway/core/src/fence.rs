@@ -181,10 +181,9 @@ impl Fence {
             return Some(Err(CoreError::Closed));
         }
         (attempts.ended > came).then(|| {
-            attempts
-                .passes
-                .then_some(())
-                .ok_or(CoreError::Busy("the store has not confirmed that this server is the owner"))
+            attempts.passes.then_some(()).ok_or(CoreError::Busy(
+                "the store has not confirmed that this server is the owner",
+            ))
         })
     }
 
@@ -259,13 +258,19 @@ impl Fence {
 
 impl Gate for Fence {
     /// Objects are put under names of this epoch, so a put may go out as a reply may. A deletion takes a valid lease.
-    fn pass<'a>(&'a self, key: &'a str, change: Change) -> BoxFuture<'a, std::result::Result<(), StoreError>> {
+    fn pass<'a>(
+        &'a self,
+        key: &'a str,
+        change: Change,
+    ) -> BoxFuture<'a, std::result::Result<(), StoreError>> {
         Box::pin(async move {
             let denied = |message: &str| StoreError::Denied {
                 key: key.to_owned(),
                 message: message.to_owned(),
             };
-            Fence::pass(self).await.map_err(|error| denied(&error.to_string()))?;
+            Fence::pass(self)
+                .await
+                .map_err(|error| denied(&error.to_string()))?;
             if change == Change::Delete && self.lease_left().is_some_and(|left| left.is_zero()) {
                 return Err(denied("nothing is deleted without a valid lease of the owner"));
             }

@@ -181,7 +181,9 @@ async fn deletions_take_a_lease_and_puts_take_what_replies_take() {
     fence.end(Attempt::Unanswered(Duration::from_secs(20)));
     hands.pass(1);
     Gate::pass(fence.as_ref(), "key", Change::Put).await.unwrap();
-    let error = Gate::pass(fence.as_ref(), "key", Change::Delete).await.unwrap_err();
+    let error = Gate::pass(fence.as_ref(), "key", Change::Delete)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("valid lease"), "{error}");
     fence.attempt();
     fence.end(Attempt::Lost);

@@ -205,12 +205,13 @@ impl Engine {
         let accept_loss = self.config.mirrors.accept_loss;
         let mut show = |record: &Record<'_>| replay.record(record);
         let fs_id = self.config.fs_id;
-        let replayed = replay_with(&SystemDisk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(
-            |error| match error {
-                ReplayError::Callback(failure) => failure,
-                ReplayError::Journal(error) => Failure::Core(error.into()),
-            },
-        )?;
+        let replayed =
+            replay_with(&SystemDisk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(|error| {
+                match error {
+                    ReplayError::Callback(failure) => failure,
+                    ReplayError::Journal(error) => Failure::Core(error.into()),
+                }
+            })?;
         let mut report = replay.report;
         report.preceding_lsn = replayed.preceding_lsn;
         report.first_lsn = replayed.first_lsn;

@@ -300,7 +300,9 @@ unsafe extern "C" fn getattributes(
     // SAFETY: `core` is ours, `out` is valid.
     unsafe {
         enter(core, |engine| {
-            let live = engine.pass_fence().and_then(|()| engine.live(inode, Some(generation)));
+            let live = engine
+                .pass_fence()
+                .and_then(|()| engine.live(inode, Some(generation)));
             let attributes = live.and_then(|live| {
                 let state = live.state.read();
                 if state.gone {

@@ -14,14 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The list of a file; None where there is none, or nothing of use.
 #[must_use]
 pub fn read(path: &Path) -> Option<Members> {
-    fs::read(path)
-        .ok()
-        .and_then(|bytes| Members::decode(&bytes).ok())
+    fs::read(path).ok().and_then(|bytes| Members::decode(&bytes).ok())
 }
 
 /// Keeps a list. Where that fails, others have it a little later; so nothing is said.
 pub fn keep(path: Option<&Path>, list: &Members) {
-    let Some(path) = path.map(Path::to_owned) else { return };
+    let Some(path) = path.map(Path::to_owned) else {
+        return;
+    };
     let bytes = list.encode();
     let (done, wait) = channel();
     let write = move || drop(done.send(replace(&path, &bytes)));

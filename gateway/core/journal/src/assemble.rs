@@ -166,10 +166,7 @@ fn all_unusable(found: &[(PathBuf, Found)]) -> Option<JournalError> {
     first
 }
 
-fn assembled(
-    found: &[(PathBuf, Found)],
-    standing: impl Fn(&PathBuf, &Found) -> Standing,
-) -> Vec<Assembled> {
+fn assembled(found: &[(PathBuf, Found)], standing: impl Fn(&PathBuf, &Found) -> Standing) -> Vec<Assembled> {
     let one = |(dir, found): &(PathBuf, Found)| Assembled {
         dir: dir.clone(),
         standing: standing(dir, found),

@@ -48,7 +48,13 @@ pub struct Committer {
 
 impl Committer {
     #[must_use]
-    pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, returns: Arc<Returns>, timing: Timing) -> Self {
+    pub fn new(
+        start: Start,
+        room: Arc<Room>,
+        mirrors: Mirrors,
+        returns: Arc<Returns>,
+        timing: Timing,
+    ) -> Self {
         Self {
             durable: Durable::new(start.previous_lsn),
             callbacks: Callbacks::default(),

@@ -83,7 +83,9 @@ impl std::fmt::Display for Stale {
             )?;
         }
         match (self.found.is_empty(), self.end_lsn) {
-            (true, _) | (false, 0) => write!(f, "; all that was acknowledged and not flushed would be missing")?,
+            (true, _) | (false, 0) => {
+                write!(f, "; all that was acknowledged and not flushed would be missing")?
+            }
             (false, end) => write!(f, "; what was acknowledged after LSN {end:#x} would be missing")?,
         }
         if self.newest_at_s > 0 {
@@ -114,7 +116,11 @@ fn utc(seconds: u64) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let date = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     let clock = seconds % 86400;
     format!(
         "{:04}-{month:02}-{date:02} {:02}:{:02}:{:02} UTC",

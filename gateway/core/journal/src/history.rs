@@ -39,12 +39,7 @@ impl History {
     }
 
     /// As [`Self::scan`]; with `accept_loss` a segment that is missing ends the history instead of being an error.
-    pub fn scan_with(
-        disk: &dyn Disk,
-        dirs: &[PathBuf],
-        fs_id: &[u8; 16],
-        accept_loss: bool,
-    ) -> Result<Self> {
+    pub fn scan_with(disk: &dyn Disk, dirs: &[PathBuf], fs_id: &[u8; 16], accept_loss: bool) -> Result<Self> {
         let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
         let mut failure = None;
         let mut readable = 0;

@@ -23,9 +23,7 @@ use crate::membership::{self, Membership};
 use crate::mirrors::Change;
 use crate::room::Permit;
 use crate::segment::file_name;
-use crate::{
-    Appended, JournalConfig, JournalStats, Options, Place, Published, assemble, keeper, open,
-};
+use crate::{Appended, JournalConfig, JournalStats, Options, Place, Published, assemble, keeper, open};
 
 /// A keeper that hangs in its disk is waited for so often, at the end, and so long each time.
 const KEEPER_POLLS: u32 = 100;
@@ -198,7 +196,10 @@ impl Journal {
     }
 
     fn unwritten(&self, place: Place) -> Option<Vec<Bytes>> {
-        self.committer().state.lock().unwritten(place.segment, place.offset)
+        self.committer()
+            .state
+            .lock()
+            .unwritten(place.segment, place.offset)
     }
 
     fn committer(&self) -> &Committer {
@@ -274,7 +275,12 @@ impl Journal {
         }
         self.check_new(dir)?;
         let key = shared.keys.fetch_add(1, Ordering::Relaxed);
-        let member = Member::new(key, dir.to_owned(), "it is new", shared.options.on_mirror_lost.clone());
+        let member = Member::new(
+            key,
+            dir.to_owned(),
+            "it is new",
+            shared.options.on_mirror_lost.clone(),
+        );
         member.wanted.store(true, Ordering::Relaxed);
         let mut threads = self.threads.lock();
         let Some(threads) = threads.as_mut() else {
@@ -284,7 +290,10 @@ impl Journal {
             old.dir == dir && (old.occupied.load(Ordering::Relaxed) || !wait_ended(keeper))
         };
         if threads.keepers.iter().any(busy) {
-            let why = format!("{} is not done with its removal yet: its disk does not answer", dir.display());
+            let why = format!(
+                "{} is not done with its removal yet: its disk does not answer",
+                dir.display()
+            );
             return Err(JournalError::Misuse(why));
         }
         let thread = keeper::start(shared, &member).map_err(|error| JournalError::io(dir, &error))?;

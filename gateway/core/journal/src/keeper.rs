@@ -99,8 +99,7 @@ fn bring_back(shared: &Arc<Shared>, member: &Arc<Member>) -> Result<(), Stays> {
         let Some(header) = shared.committer.returns.wanted() else {
             return Ok(());
         };
-        let mirror =
-            revive(shared, member, header).map_err(|error| Stays::Because(error.to_string()))?;
+        let mirror = revive(shared, member, header).map_err(|error| Stays::Because(error.to_string()))?;
         shared.committer.returns.give(mirror);
         return Ok(());
     }

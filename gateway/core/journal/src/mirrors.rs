@@ -186,7 +186,8 @@ impl Mirrors {
         if self.segment != round.segment {
             // Rolling has synced what went before.
             self.segment = round.segment;
-            self.unsynced.retain(|batch| batch.last_segment() >= round.segment);
+            self.unsynced
+                .retain(|batch| batch.last_segment() >= round.segment);
         }
         for (key, answer) in answers {
             drop(answer.send(self.outcome(key).map(|()| round.segment)));
@@ -375,7 +376,12 @@ impl Mirrors {
     }
 
     /// Waits for answers; returns how many of those that rounds count on did their work. `done`: others that did.
-    fn collect(&mut self, answers: &Receiver<Answer>, mut waiting: Vec<(u64, bool)>, mut done: usize) -> usize {
+    fn collect(
+        &mut self,
+        answers: &Receiver<Answer>,
+        mut waiting: Vec<(u64, bool)>,
+        mut done: usize,
+    ) -> usize {
         let before = done;
         let mut deadline = Instant::now() + self.limit;
         while !waiting.is_empty() {

@@ -39,7 +39,13 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
         Some(assembly) => assembly.clone(),
         None => {
             let published = Published::default();
-            assemble(&*disk, &config.mirrors, &config.fs_id, &published, options.accept_loss)?
+            assemble(
+                &*disk,
+                &config.mirrors,
+                &config.fs_id,
+                &published,
+                options.accept_loss,
+            )?
         }
     };
     let history = read_history(config, &options, &assembly, last_lsn_replayed)?;
@@ -226,7 +232,9 @@ impl Opening<'_> {
                         begun.mended.push((member.dir.clone(), mended));
                     }
                 }
-                Err(error @ (JournalError::Foreign { .. } | JournalError::Version { .. })) => return Err(error),
+                Err(error @ (JournalError::Foreign { .. } | JournalError::Version { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     member.explain(&error.to_string());
                     failure = Some(error);

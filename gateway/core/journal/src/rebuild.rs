@@ -183,8 +183,7 @@ fn has_intact(disk: &dyn Disk, member: &Member, segment: &Segment) -> bool {
     let Some(own) = Segment::open(disk, &path, segment.header, segment.last_lsn) else {
         return false;
     };
-    SegmentReader::alone(&own, 0, segment.last_lsn.unwrap_or(0))
-        && own.sources[0].file.sync().is_ok()
+    SegmentReader::alone(&own, 0, segment.last_lsn.unwrap_or(0)) && own.sources[0].file.sync().is_ok()
 }
 
 /// Copies one segment, and leaves the disks to commits in between.
@@ -208,23 +207,23 @@ fn copy(shared: &Shared, disk: &dyn Disk, member: &Member, segment: &Segment) ->
 }
 
 /// Removes files of segments that the journal does not keep, and those that `have` lacks where it has any.
-fn drop_unknown(
-    shared: &Shared,
-    disk: &dyn Disk,
-    member: &Member,
-    have: &BTreeSet<u64>,
-) -> io::Result<()> {
+fn drop_unknown(shared: &Shared, disk: &dyn Disk, member: &Member, have: &BTreeSet<u64>) -> io::Result<()> {
     let mut dropped = false;
     let open = shared.committer.disk_segment();
     for name in disk.list(&member.dir)? {
         let Some(first_lsn) = parse_file_name(&name) else {
             continue;
         };
-        let stays = shared.committer.keeps(first_lsn) && (have.is_empty() || first_lsn >= open || have.contains(&first_lsn));
+        let stays = shared.committer.keeps(first_lsn)
+            && (have.is_empty() || first_lsn >= open || have.contains(&first_lsn));
         if !stays {
             disk.remove(&member.dir.join(&name))?;
             dropped = true;
         }
     }
-    if dropped { disk.sync_dir(&member.dir) } else { Ok(()) }
+    if dropped {
+        disk.sync_dir(&member.dir)
+    } else {
+        Ok(())
+    }
 }

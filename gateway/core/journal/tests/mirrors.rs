@@ -9,7 +9,9 @@ use bytes::Bytes;
 use caudal_journal::disk::Disk;
 use caudal_journal::{Journal, JournalError, MirrorState};
 use common::sim::{Fault, SimDisk};
-use common::{bytes_of, eventually, config, lazy, lsn, options, overwrite, payload, put, reopen, replay_all, segments};
+use common::{
+    bytes_of, config, eventually, lazy, lsn, options, overwrite, payload, put, reopen, replay_all, segments,
+};
 
 fn dirs() -> Vec<PathBuf> {
     ["/a", "/b", "/c"].map(PathBuf::from).to_vec()

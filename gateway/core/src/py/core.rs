@@ -167,7 +167,10 @@ impl Core {
     /// Directories of the mirrors that hold everything that was acknowledged.
     fn mirrors(&self) -> PyResult<Vec<String>> {
         let dirs = self.engine.journal()?.healthy_dirs();
-        Ok(dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect())
+        Ok(dirs
+            .iter()
+            .map(|dir| dir.to_string_lossy().into_owned())
+            .collect())
     }
 
     /// (Membership epoch, list of members in its stored form).
