@@ -208,7 +208,6 @@ fn copy(shared: &Shared, disk: &dyn Disk, member: &Member, segment: &Segment) ->
 
 /// Removes files of segments that the journal does not keep, and those that `have` lacks where it has any.
 fn drop_unknown(shared: &Shared, disk: &dyn Disk, member: &Member, have: &BTreeSet<u64>) -> io::Result<()> {
-    let mut dropped = false;
     let open = shared.committer.disk_segment();
     for name in disk.list(&member.dir)? {
         let Some(first_lsn) = parse_file_name(&name) else {
@@ -218,12 +217,8 @@ fn drop_unknown(shared: &Shared, disk: &dyn Disk, member: &Member, have: &BTreeS
             && (have.is_empty() || first_lsn >= open || have.contains(&first_lsn));
         if !stays {
             disk.remove(&member.dir.join(&name))?;
-            dropped = true;
         }
     }
-    if dropped {
-        disk.sync_dir(&member.dir)
-    } else {
-        Ok(())
-    }
+    // Names that an earlier failure kept from being durable are so from here on.
+    disk.sync_dir(&member.dir)
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,7 +153,16 @@ fn start(
         assemble(disk, dirs, &FS_ID, &published, false)
     });
     let assembly = found.unwrap_or_else(|error| panic!("{error}"));
-    let (seen, replayed) = replay_all(disk, &assembly.dirs()).unwrap();
+    let (seen, replayed) = replay_all(disk, &assembly.dirs()).unwrap_or_else(|error| {
+        for dir in dirs {
+            disk.heal(dir);
+            let said = caudal_journal::members::read(disk, dir).unwrap();
+            let names = disk.list(dir).unwrap();
+            let alone = replay_all(disk, std::slice::from_ref(dir)).map(|(_, replayed)| replayed);
+            eprintln!("{} {said:x?} {names:?} {alone:x?}", dir.display());
+        }
+        panic!("{error}: {assembly:x?} {:x?}", kept.lock());
+    });
     for (lsn, bytes) in acked {
         let found = seen.iter().find(|(at, _, _)| at == lsn);
         assert!(
@@ -183,18 +193,29 @@ fn history(seed: u64) {
     let mut acked = Vec::new();
     for epoch in 1..=4 {
         let journal = start(&disk, &dirs, epoch, &kept, &acked);
+        let mut broken: BTreeSet<PathBuf> = dirs
+            .iter()
+            .filter(|dir| disk.list(dir).is_err())
+            .cloned()
+            .collect();
         for _ in 0..80 {
             let dir: &Path = &dirs[random.next(3) as usize];
             match random.next(12) {
-                0 if healthy(&journal).iter().any(|other| other != dir) => disk.fail(dir, Fault::Error),
-                1 | 2 => disk.heal(dir),
+                // One that is healthy and well stays: without any, writes would wait for ever.
+                0 if healthy(&journal)
+                    .iter()
+                    .any(|other| other != dir && !broken.contains(other)) =>
+                {
+                    broken.insert(dir.to_owned());
+                    disk.fail(dir, Fault::Error);
+                }
+                1 | 2 => {
+                    broken.remove(dir);
+                    disk.heal(dir);
+                }
                 3 => std::thread::sleep(std::time::Duration::from_millis(random.next(15))),
                 _ => {
                     let bytes = payload(random.next(1000)).repeat(8);
-                    // The last one that is left does not fail for ever here.
-                    if healthy(&journal).is_empty() {
-                        dirs.iter().for_each(|dir| disk.heal(dir));
-                    }
                     acked.push((put(&journal, 1, &bytes), bytes));
                 }
             }
