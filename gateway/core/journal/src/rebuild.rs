@@ -87,7 +87,7 @@ fn fill(shared: &Arc<Shared>, disk: &dyn Disk, member: &Arc<Member>) -> Result<(
     let failed = |error: io::Error| JournalError::io(&member.dir, &error);
     failpoint::hit("journal.before_rebuild").map_err(failed)?;
     let mut have = BTreeSet::new();
-    drop_unknown(shared, disk, member, &have).map_err(failed)?;
+    drop_unknown(shared, disk, member, None).map_err(failed)?;
     copy_sealed(shared, disk, member, &mut have, shared.committer.disk_segment())?;
     let Some(spares) = member.spares() else {
         return Err(JournalError::Closed);
@@ -102,7 +102,7 @@ fn fill(shared: &Arc<Shared>, disk: &dyn Disk, member: &Arc<Member>) -> Result<(
     copy_sealed(shared, disk, member, &mut have, joined_at)?;
     let _no_trim = shared.trimming.lock();
     // What was trimmed while it was copied goes.
-    drop_unknown(shared, disk, member, &have).map_err(failed)?;
+    drop_unknown(shared, disk, member, Some((&have, joined_at))).map_err(failed)?;
     failpoint::hit("journal.rebuild_before_promote").map_err(failed)?;
     ask(shared, Change::Promote(member.key))?;
     failpoint::hit("journal.rebuild_after_promote").map_err(failed)
@@ -206,16 +206,20 @@ fn copy(shared: &Shared, disk: &dyn Disk, member: &Member, segment: &Segment) ->
     level::copy(disk, &member.dir, segment, &mut pace)
 }
 
-/// Removes files of segments that the journal does not keep, and those that `have` lacks where it has any.
-fn drop_unknown(shared: &Shared, disk: &dyn Disk, member: &Member, have: &BTreeSet<u64>) -> io::Result<()> {
-    let open = shared.committer.disk_segment();
+/// Removes files of segments that the journal does not keep, and of those before the one it joined at that were not copied.
+fn drop_unknown(
+    shared: &Shared,
+    disk: &dyn Disk,
+    member: &Member,
+    copied: Option<(&BTreeSet<u64>, u64)>,
+) -> io::Result<()> {
     for name in disk.list(&member.dir)? {
         let Some(first_lsn) = parse_file_name(&name) else {
             continue;
         };
-        let stays = shared.committer.keeps(first_lsn)
-            && (have.is_empty() || first_lsn >= open || have.contains(&first_lsn));
-        if !stays {
+        let wanted =
+            copied.is_none_or(|(have, joined_at)| first_lsn >= joined_at || have.contains(&first_lsn));
+        if !(wanted && shared.committer.keeps(first_lsn)) {
             disk.remove(&member.dir.join(&name))?;
         }
     }

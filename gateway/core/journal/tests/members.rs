@@ -153,16 +153,7 @@ fn start(
         assemble(disk, dirs, &FS_ID, &published, false)
     });
     let assembly = found.unwrap_or_else(|error| panic!("{error}"));
-    let (seen, replayed) = replay_all(disk, &assembly.dirs()).unwrap_or_else(|error| {
-        for dir in dirs {
-            disk.heal(dir);
-            let said = caudal_journal::members::read(disk, dir).unwrap();
-            let names = disk.list(dir).unwrap();
-            let alone = replay_all(disk, std::slice::from_ref(dir)).map(|(_, replayed)| replayed);
-            eprintln!("{} {said:x?} {names:?} {alone:x?}", dir.display());
-        }
-        panic!("{error}: {assembly:x?} {:x?}", kept.lock());
-    });
+    let (seen, replayed) = replay_all(disk, &assembly.dirs()).unwrap();
     for (lsn, bytes) in acked {
         let found = seen.iter().find(|(at, _, _)| at == lsn);
         assert!(

@@ -38,11 +38,17 @@ pub fn open_gated_store(
             let store = FileStore::open(Path::new(path), rand::random())
                 .map_err(|error| BlockError::Config(format!("{path}: {error}")))?;
             let policy = policy(patience.min(DISK_PATIENCE));
-            Ok(Arc::new(Retrying::new(Gated::new(Measured::new(store), gate), policy)))
+            Ok(Arc::new(Retrying::new(
+                Gated::new(Measured::new(store), gate),
+                policy,
+            )))
         }
         Some(("az", place)) => {
             let store = azure::open(place, options, patience)?;
-            Ok(Arc::new(Retrying::new(Gated::new(Measured::new(store), gate), policy(patience))))
+            Ok(Arc::new(Retrying::new(
+                Gated::new(Measured::new(store), gate),
+                policy(patience),
+            )))
         }
         _ => Err(BlockError::Config(format!(
             "{url}: expected file:///DIRECTORY or az://CONTAINER[/PREFIX]"
