@@ -234,7 +234,7 @@ class Core:
         mirror_wait_s: float = 10.0,
         members_file: str | None = None,
         membership: int = 0,
-        members: Sequence[bytes] = [],
+        members: Sequence[bytes] = ...,
         accept_loss: bool = False,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.

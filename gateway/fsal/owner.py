@@ -99,30 +99,7 @@ class Owner:
         self.database = Database(sqlite_url(state.metadata_file), self.fs_id)
         self._stack.callback(self.database.close)
         self.encryption.remember()
-        self.core = Core(
-            fs_id=self.fs_id,
-            epoch=self.epoch,
-            keys=self.encryption.ring,
-            fence=self.fence,
-            journal=[str(path) for path in config.journal],
-            store_url=config.store,
-            store_options=core_options(config.store, env),
-            l1_bytes=config.l1_bytes,
-            l2_dir=str(config.l2_dir) if config.l2_bytes else None,
-            l2_bytes=config.l2_bytes,
-            segment_bytes=config.segment_bytes,
-            journal_limit_bytes=config.journal_limit_bytes,
-            dirty_memory_bytes=config.dirty_memory_bytes,
-            max_inodes=config.max_inodes,
-            readahead_bytes=config.readahead_bytes,
-            pack_bytes=config.pack_bytes,
-            io_threads=max(2, os.cpu_count() or 2),
-            store_wait_s=config.store_wait_s,
-            mirror_wait_s=config.mirror_wait_s,
-            members_file=str(state.members_file),
-            accept_loss=state.accept_loss_file.exists(),
-            **published(self.database, self.ownership),
-        )
+        self.core = self._open_core(state, env)
         self._stack.callback(self.core.close)
         self._keep_lease(state)
         clock = SystemClock()
@@ -170,6 +147,33 @@ class Owner:
         self.control.start()
         self._stack.callback(self.control.close)
         self._watch()
+
+    def _open_core(self, state: StateDir, env: Mapping[str, str]) -> Core:
+        config = self.config
+        return Core(
+            fs_id=self.fs_id,
+            epoch=self.epoch,
+            keys=self.encryption.ring,
+            fence=self.fence,
+            journal=[str(path) for path in config.journal],
+            store_url=config.store,
+            store_options=core_options(config.store, env),
+            l1_bytes=config.l1_bytes,
+            l2_dir=str(config.l2_dir) if config.l2_bytes else None,
+            l2_bytes=config.l2_bytes,
+            segment_bytes=config.segment_bytes,
+            journal_limit_bytes=config.journal_limit_bytes,
+            dirty_memory_bytes=config.dirty_memory_bytes,
+            max_inodes=config.max_inodes,
+            readahead_bytes=config.readahead_bytes,
+            pack_bytes=config.pack_bytes,
+            io_threads=max(2, os.cpu_count() or 2),
+            store_wait_s=config.store_wait_s,
+            mirror_wait_s=config.mirror_wait_s,
+            members_file=str(state.members_file),
+            accept_loss=state.accept_loss_file.exists(),
+            **published(self.database, self.ownership),
+        )
 
     def _watch(self) -> None:
         heap = HeapTrimmer()

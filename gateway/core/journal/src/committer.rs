@@ -4,9 +4,10 @@
 //! nobody is busy does the round itself, which saves two changes of thread; all others share the next one. The committer's
 //! thread does what nobody waits for, and the rounds that fell due while another thread was busy.
 
+mod changes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use caudal_base::{Histogram, failpoint};
@@ -16,10 +17,10 @@ use crate::batch::{Batch, Payload};
 use crate::durable::{Callbacks, Durable};
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, span};
-use crate::mirrors::{Asked, Change, Mirrors, Round};
+use crate::mirrors::{Asked, Mirrors, Round};
 use crate::returns::Returns;
 use crate::room::Room;
-use crate::state::{Kept, Start, State};
+use crate::state::{Start, State};
 use crate::{Appended, Timing};
 
 /// Written out although nobody waits, once the batch is so large.
@@ -173,24 +174,6 @@ impl Committer {
         self.room.promised() <= self.state.lock().left_on_disk().max(spare_bytes / 2)
     }
 
-    /// Segments that are kept, oldest first.
-    #[must_use]
-    pub fn kept(&self) -> Vec<Kept> {
-        self.state.lock().kept.iter().copied().collect()
-    }
-
-    #[must_use]
-    pub fn keeps(&self, first_lsn: u64) -> bool {
-        let state = self.state.lock();
-        state.kept.iter().any(|kept| kept.first_lsn == first_lsn)
-    }
-
-    /// The segment that the disks have open.
-    #[must_use]
-    pub fn disk_segment(&self) -> u64 {
-        self.state.lock().disk_segment
-    }
-
     /// Somebody waits, or the batch is large.
     fn is_due(&self, state: &State) -> bool {
         state.end.is_none()
@@ -256,40 +239,6 @@ impl Committer {
             *self.idle_batch.lock() = Some(batch);
         }
         self.state.lock()
-    }
-
-    /// What the round is to change among the mirrors. Who joins begins with an empty segment, after all that is in the batch.
-    fn take_asked(&self, state: &mut State) -> Vec<Asked> {
-        if !self.is_asked.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        let mut asked = self.asked.lock();
-        self.is_asked.store(false, Ordering::Release);
-        let changes = std::mem::take(&mut *asked);
-        if changes
-            .iter()
-            .any(|(change, _)| matches!(change, Change::Join(_)))
-        {
-            state.switch(&self.room);
-        }
-        changes
-    }
-
-    /// Has a round change something among the mirrors, and waits until it has. An error says why it was not done.
-    pub fn change(&self, change: Change) -> std::result::Result<u64, String> {
-        let (answer, answered) = channel();
-        {
-            let state = self.state.lock();
-            if state.closing || state.end.is_some() {
-                return Err(JournalError::Closed.to_string());
-            }
-            self.asked.lock().push((change, answer));
-            self.is_asked.store(true, Ordering::Release);
-            self.work.notify_one();
-        }
-        answered
-            .recv()
-            .unwrap_or_else(|_| Err(JournalError::Closed.to_string()))
     }
 
     fn announce(&self, round: u64, sync: bool, failed: bool) {

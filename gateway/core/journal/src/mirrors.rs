@@ -4,11 +4,13 @@
 //! time and one that does not answer can be left behind. Nothing is acknowledged without a mirror before the others have a list
 //! without it: a mirror that was left behind is known by its older list. Where none is left the round waits.
 
+mod perform;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crate::MirrorState;
 use crate::batch::Batch;
@@ -19,7 +21,7 @@ use crate::member::Member;
 use crate::membership::Membership;
 use crate::mirror::Mirror;
 use crate::returns::Returns;
-use crate::worker::{Answer, Job, Seat, Work, Worker};
+use crate::worker::{Seat, Work, Worker};
 
 /// What is to change among the mirrors; done by a round, so that no write is under way meanwhile.
 pub enum Change {
@@ -175,7 +177,7 @@ impl Mirrors {
             }
         });
         let well = took && self.settle();
-        if !(round.sync && well) && !round.batch.is_empty() {
+        if !(round.batch.is_empty() || round.sync && well) {
             self.unsynced.push(round.batch.clone());
         }
         if !well {
@@ -324,100 +326,6 @@ impl Mirrors {
             mirror.run(batch, false, last)?;
         }
         mirror.run(&Batch::default(), true, segment)
-    }
-
-    /// Has every mirror do its work; those that fail are lost. False: none that rounds count on has done it.
-    fn perform(&mut self, work: &dyn Fn(&Active) -> Work) -> bool {
-        if self.active.len() == 1
-            && let active = &mut self.active[0]
-            && let todo = work(active)
-            && let Runner::Here(seat) = &mut active.runner
-        {
-            let (key, result) = (seat.member.key, seat.perform(&todo));
-            return match result {
-                Ok(()) => true,
-                Err(error) => {
-                    self.lose(key, &error.to_string());
-                    false
-                }
-            };
-        }
-        self.perform_in_threads(work)
-    }
-
-    fn perform_in_threads(&mut self, work: &dyn Fn(&Active) -> Work) -> bool {
-        let (answer, answers) = channel();
-        // Keys of those that have not answered, and whether rounds count on them.
-        let mut waiting: Vec<(u64, bool)> = Vec::new();
-        let mut failed = Vec::new();
-        let mut done = 0;
-        for active in &mut self.active {
-            let (key, todo) = (active.member.key, work(active));
-            match &mut active.runner {
-                Runner::Thread(worker) => {
-                    let answer = answer.clone();
-                    if worker.send(Job { work: todo, answer }) {
-                        waiting.push((key, !active.joining));
-                    } else {
-                        failed.push((key, "its thread ended".to_owned()));
-                    }
-                }
-                Runner::Here(seat) => match seat.perform(&todo) {
-                    Ok(()) => done += 1,
-                    Err(error) => failed.push((key, error.to_string())),
-                },
-            }
-        }
-        drop(answer);
-        for (key, why) in failed {
-            self.lose(key, &why);
-        }
-        done + self.collect(&answers, waiting, done) > 0
-    }
-
-    /// Waits for answers; returns how many of those that rounds count on did their work. `done`: others that did.
-    fn collect(
-        &mut self,
-        answers: &Receiver<Answer>,
-        mut waiting: Vec<(u64, bool)>,
-        mut done: usize,
-    ) -> usize {
-        let before = done;
-        let mut deadline = Instant::now() + self.limit;
-        while !waiting.is_empty() {
-            // The last one that is left is waited for without limit: there is nothing to go on with.
-            let alone = done == 0 && waiting.len() == 1 && waiting[0].1;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let got = if alone {
-                answers.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                answers.recv_timeout(left)
-            };
-            match got {
-                Ok((key, result)) => {
-                    let counts = waiting.iter().any(|&(of, counts)| of == key && counts);
-                    waiting.retain(|&(of, _)| of != key);
-                    match result {
-                        Ok(()) => done += usize::from(counts),
-                        Err(error) => self.lose(key, &error.to_string()),
-                    }
-                }
-                // All that count are slow: better late than without any mirror.
-                Err(RecvTimeoutError::Timeout) if done == 0 && waiting.iter().any(|&(_, counts)| counts) => {
-                    deadline = Instant::now() + self.limit;
-                }
-                Err(error) => {
-                    let why = match error {
-                        RecvTimeoutError::Timeout => "it did not answer in time",
-                        RecvTimeoutError::Disconnected => "its thread ended",
-                    };
-                    for (key, _) in std::mem::take(&mut waiting) {
-                        self.lose(key, why);
-                    }
-                }
-            }
-        }
-        done - before
     }
 
     /// Goes on without a mirror.

@@ -69,7 +69,7 @@ fn prepare(shared: &Shared, disk: &dyn Disk, member: &Member) -> io::Result<()> 
         Said::Members(said) => said.own,
         Said::Nothing | Said::Damaged => {
             // Refuses a journal of another file system.
-            let foreign = History::scan_with(disk, &[member.dir.clone()], &shared.fs_id, true);
+            let foreign = History::scan_with(disk, std::slice::from_ref(&member.dir), &shared.fs_id, true);
             if let Err(error @ (JournalError::Foreign { .. } | JournalError::Version { .. })) = foreign {
                 return Err(error.into());
             }
