@@ -57,6 +57,9 @@ def save(kind: str, module: str, about: Record, **figures: Any) -> Path:
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{kind}-{now:%Y%m%d-%H%M}.json"
+    if path.exists():
+        # Another run ended in the same minute.
+        path = RESULTS / f"{kind}-{now:%Y%m%d-%H%M%S}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path
 

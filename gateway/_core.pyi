@@ -155,7 +155,7 @@ class Fence:
         """Waits until a reply waits for an attempt; False when none did in the time."""
 
     def pass_(self) -> None:
-        """Waits as a reply does. Raises Busy where an attempt left it open, CoreError where another owns the file system."""
+        """Waits as a reply does. Raises Busy where it may not go out now, or ever."""
 
     @property
     def lease_left_s(self) -> float | None:
@@ -236,6 +236,7 @@ class Core:
         membership: int = 0,
         members: Sequence[bytes] = ...,
         accept_loss: bool = False,
+        world: SimWorld | None = None,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
 
@@ -246,7 +247,8 @@ class Core:
         `fence` stands before replies and changes of the store; None: nothing does.
         `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
 
-        `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys.
+        `store_url` is file:///path or az://container[/prefix]; `store_options` are object_store's Azure keys. In a `world`
+        its disk holds the journal, its store takes the place of the URL's, and all happens on the calling thread.
         Raises ValueError for parameters out of range, StoreError when the store cannot be opened.
         """
 
@@ -532,11 +534,92 @@ class ObjectOpener:
         """The last plaintext. Raises SealError where the object was cut off: what came before is of no use then."""
 
 @final
+class SimWorld:
+    """A simulated machine with disk and clock, and a store, for tests. All that happens follows from seed and calls.
+
+    Its steps are changes of the disk, requests to the store, and failpoints once they are watched. Steps of a dead
+    machine fail.
+    """
+
+    def __new__(cls, seed: int) -> Self: ...
+    @property
+    def now_ns(self) -> int:
+        """Its time, in nanoseconds since 1970; the monotonic one is the same. It moves by `advance` alone."""
+
+    def advance(self, ns: int) -> None: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def steps(self) -> int:
+        """Taken so far."""
+
+    @property
+    def digest(self) -> int:
+        """Of all steps and notes so far, in their order: 64 bits."""
+
+    def keep_trace(self) -> None:
+        """Keeps steps and notes in words from now on."""
+
+    def take_trace(self) -> list[str]:
+        """Those kept since the last call."""
+
+    def note(self, text: str) -> None:
+        """Adds to digest and trace."""
+
+    def die(self, after_steps: int, *, effect: bool) -> None:
+        """Dies at that step from now, which takes effect or not."""
+
+    def live(self) -> None:
+        """Takes back a death that has not come yet."""
+
+    def restart(self, *, without_power: bool, survives: float) -> None:
+        """Lives again, all disks well. Close every core in it before.
+
+        Without power, each sector and each name that was not synced survives with the probability `survives`.
+        """
+
+    def break_disk(self, directory: str, *, after_accesses: int) -> None:
+        """Every access to files of the directory fails, after so many more, until the next start."""
+
+    def forget_syncs(self, directory: str) -> None:
+        """Syncs there do nothing and say that they did, until the next start."""
+
+    def replace_disk(self, directory: str) -> None:
+        """An empty disk takes the place of the directory's, with nothing of what was on it. Close every core before."""
+
+    def set_troubles(self, **troubles: float) -> None:
+        """Probabilities of each trouble of the store from now on, those not named being 0.
+
+        fails, lost_reply, late (a put is done after it was given up), slow, short, corrupt, throttled; away above 0: all
+        fails.
+        Raises ValueError for any other.
+        """
+
+    def lose_puts(self, probability: float) -> None:
+        """Puts say that they are done and are not."""
+
+    def objects(self) -> list[str]:
+        """Keys of all objects in the store."""
+
+    def watch_failpoints(self) -> None:
+        """Passing a failpoint, anywhere in the process, is a step of this world from now on."""
+
+    @staticmethod
+    def unwatch_failpoints() -> None: ...
+    def write_journal(self, core: Core, *, sync: bool) -> None:
+        """The round that the journal's thread would do by itself: writes what was appended, or syncs it too."""
+
+    def tend_mirrors(self, core: Core) -> None:
+        """What the journal's other thread does after each new segment."""
+
+@final
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""
 
-    def __new__(cls, journal: Sequence[str], fs_id: bytes, from_lsn: int) -> Self:
-        """Starts at the first record with an LSN of at least `from_lsn`. Raises JournalError."""
+    def __new__(
+        cls, journal: Sequence[str], fs_id: bytes, from_lsn: int, world: SimWorld | None = None
+    ) -> Self:
+        """Starts at the first record with an LSN of at least `from_lsn`, on the disk of a `world`. Raises JournalError."""
 
     def next_batch(self, durable_lsn: int, max_bytes: int) -> list[tuple[int, bytes]]:
         """(LSN, payload) of the next row transactions up to `durable_lsn`, about `max_bytes` of them; [] at the end.

@@ -20,9 +20,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
-from gateway import launch, log, status_view
-from gateway.cli_journal import journal_app
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
@@ -44,10 +43,14 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
-app.add_typer(journal_app, name="journal")
 app.command("recover")(recover)
+cli_admin.add_to(app, cache_app)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
+TAKE_OVER_NOTE = (
+    "taking the file system over, for which another owner's lease has to end (a minute at most); what that owner"
+    " acknowledged and only its own journal holds will be missing"
+)
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
 SPREADING = ("--clients", "--journal")
 
@@ -93,6 +96,10 @@ def up(
     mountd_port: Annotated[Text, typer.Option(help=_help("mountd_port"))] = None,
     nlm_port: Annotated[Text, typer.Option(help=_help("nlm_port"))] = None,
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
+    admin_certificate: Annotated[Text, typer.Option(help=_help("admin_certificate"), metavar="FILE")] = None,
+    admin_certificate_key: Annotated[
+        Text, typer.Option(help=_help("admin_certificate_key"), metavar="FILE")
+    ] = None,
     clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
     squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
     manage_gids: Annotated[Text, typer.Option(help=_help("manage_gids"))] = None,
@@ -128,6 +135,8 @@ def up(
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
     loaded = _effective_config(where, config, flags)
+    if take_over:
+        out().print(TAKE_OVER_NOTE)
     launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over, accept_loss=accept_loss)
     if detach:
         with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
@@ -150,6 +159,8 @@ def _tell_served(config: Config, served: Served) -> None:
     )
     if served.note:
         out().print(f"[yellow]{escape(served.note)}[/yellow]")
+    if config.admin_port:
+        out().print(f"admin service: https://localhost:{config.admin_port}/v1/")
     out().print(f"mount it: {escape(mount_command(config, served))}")
 
 

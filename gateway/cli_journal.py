@@ -1,4 +1,4 @@
-"""`caudal journal`: the mirrors of a running server's journal."""
+"""`caudal journal mirror`: the mirrors of a running server's journal."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,7 @@ from gateway.cli_parts import State, call, out
 from gateway.config import DEFAULT_STATE
 from gateway.state import StateDir
 
-journal_app = typer.Typer(help="The journal.", no_args_is_help=True)
 mirror_app = typer.Typer(help="Its mirrors: directories that each hold all of it.", no_args_is_help=True)
-journal_app.add_typer(mirror_app, name="mirror")
 CHANGE_TIMEOUT_S: Final = 120.0
 Directory = Annotated[Path, typer.Argument(help="Directory of the mirror, best on a disk of its own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]

@@ -40,6 +40,8 @@ class Config:
     mountd_port: int
     nlm_port: int
     admin_port: int
+    admin_certificate: Path | None
+    admin_certificate_key: Path | None
     clients: tuple[str, ...]
     squash: str
     manage_gids: bool
@@ -117,7 +119,17 @@ KEYS: Final[dict[str, Key]] = {
     "nlm_port": Key(
         values.port_or_any, _fixed(0), "TCP port of the lock manager (NFS 3); 0 takes a free one."
     ),
-    "admin_port": Key(values.port_or_any, _fixed(8443), "TCP port of the admin service; unused as yet."),
+    "admin_port": Key(
+        values.port_or_any, _fixed(8443), "TCP port of the admin service (HTTPS); 0 turns it off."
+    ),
+    "admin_certificate": Key(
+        values.path_or_none,
+        _fixed(None),
+        "Certificate of the admin service (PEM, with its chain); empty: it makes one itself.",
+    ),
+    "admin_certificate_key": Key(
+        values.path_or_none, _fixed(None), "Private key of that certificate (PEM, without a password)."
+    ),
     "clients": Key(
         values.clients,
         _fixed(("127.0.0.1", "::1")),
@@ -334,6 +346,10 @@ def _check_whole(config: Config) -> None:
                 f"{ports[number]} and {key} are both {number}", "each service needs a port of its own"
             )
         ports[number] = key
+    if (config.admin_certificate is None) != (config.admin_certificate_key is None):
+        raise ConfigError(
+            "admin_certificate and admin_certificate_key are given together or not at all", "give both"
+        )
     if len(set(config.journal)) != len(config.journal):
         raise ConfigError(
             "journal names a directory twice", "each mirror needs a directory, better a disk, of its own"

@@ -59,7 +59,7 @@ def port(value: object) -> int:
 
 
 def port_or_any(value: object) -> int:
-    """A TCP port, or 0 for any free one."""
+    """A TCP port, or 0: any free one, or none at all, as the key says."""
     return 0 if _int(value, "a port number", "give 0 or a number from 1 to 65535") == 0 else port(value)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Self, cast
 import msgspec
 import structlog
 
-from gateway.errors import CaudalError, ControlError, NotRunningError
+from gateway.errors import BUSY, CaudalError, ControlError, NotRunningError
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ are logged and told as `internal`.
 
 
 @contextmanager
-def _address(path: Path) -> Generator[str, None, None]:
+def socket_address(path: Path) -> Generator[str, None, None]:
     """An address for a socket at any path: the system's limit of 107 bytes is met by way of the directory's
     descriptor.
     """
@@ -64,7 +64,7 @@ class ControlServer:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.unlink(missing_ok=True)
         try:
-            with _address(path) as address:
+            with socket_address(path) as address:
                 self._listener.bind(address)
             path.chmod(0o600)
             self._listener.listen(MAX_CONNECTIONS)
@@ -114,7 +114,7 @@ class ControlServer:
                     self._connections.add(connection)
             if full:
                 with suppress(OSError), connection:
-                    connection.sendall(_error_line("busy", "too many control connections", "try again"))
+                    connection.sendall(_error_line(BUSY, "too many control connections", "try again"))
                 continue
             self._begin(connection)
 
@@ -235,7 +235,7 @@ class ControlClient:
             fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             fresh.settimeout(self._timeout_s)
             try:
-                with _address(self._path) as address:
+                with socket_address(self._path) as address:
                     fresh.connect(address)
             except OSError:
                 fresh.close()

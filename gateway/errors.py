@@ -76,6 +76,8 @@ class NotRunningError(CaudalError):
     exit_code = Exit.NOT_RUNNING
 
 
+BUSY = "busy"
+"""Code of a ControlError: the server has too many connections just now."""
 STORE_AWAY = "store_away"
 """Code of a ControlError: the object store did not do it; the same may succeed later."""
 

@@ -104,6 +104,7 @@ class Launcher:
             fsal = self.fsal_for(self.config)
             preflight.check_directories(self.config)
             preflight.check_keys(self.config)
+            preflight.check_certificate(self.config)
             undo.directory(state.root)
             undo.remember(state.lock_file)
             lock = state.lock()
@@ -125,7 +126,7 @@ class Launcher:
         preflight.check_space(config)
         preflight.check_store(config, identity, self.env, take_over=self.take_over)
         try:
-            for directory in (state.ganesha, state.run, state.logs):
+            for directory in (state.ganesha, state.admin, state.run, state.logs):
                 undo.directory(directory, ours=True)
             # Those of a file system that was served are the core's to make: the disk of one may not be mounted.
             for directory in (*(config.journal if identity is None else ()), *_l2(config)):

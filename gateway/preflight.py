@@ -54,7 +54,7 @@ def check_permission() -> None:
 
 def check_ports(config: Config) -> None:
     """Raises StartError for a port that another process listens on."""
-    for key in ("nfs_port", "mountd_port", "nlm_port"):
+    for key in ("nfs_port", "mountd_port", "nlm_port", "admin_port"):
         port: int = getattr(config, key)
         if port and (problem := _cannot_listen(port)):
             holder = _listener_name(port)
@@ -184,6 +184,25 @@ def check_keys(config: Config) -> None:
     """Raises StartError for a key file that cannot be used. Whether it holds the right keys is for the server to say."""
     if config.encryption_key is not None:
         read_key_file(config.encryption_key)
+
+
+def check_certificate(config: Config) -> None:
+    """Raises StartError for a certificate of the admin service that cannot be used."""
+    if config.admin_certificate is None or not config.admin_port:
+        return
+    # Imported here: nobody else needs it.
+    import ssl
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Without the function it would ask for a password at the terminal.
+        context.load_cert_chain(config.admin_certificate, config.admin_certificate_key, lambda: "")
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"the certificate {config.admin_certificate} and its key cannot be used: {error}",
+            "give PEM files that belong together, the key without a password, or neither of them",
+            Reason.KEY_UNUSABLE,
+        ) from error
 
 
 def check_store(

@@ -7,6 +7,7 @@ fenced.json     who took the file system over from this directory, until it is s
 lock            held (flock) by the supervisor and, inherited, by the processes that it started
 journal/ store/ l2/ metadata.db     journal mirror, default store, disk cache, database
 ganesha/        ganesha.conf, recovery records of NFS clients, the last server epoch
+admin/          database and certificate of the admin service
 run/            sockets, pids and logs (run/log/*.log); may be removed while nothing runs
 """
 
@@ -134,6 +135,15 @@ class StateDir:
     @property
     def control_socket(self) -> Path:
         return self.run / "control.sock"
+
+    @property
+    def admin(self) -> Path:
+        """What the admin service owns: its database and certificate."""
+        return self.root / "admin"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run / "admin.sock"
 
     @property
     def start_error_file(self) -> Path:
@@ -269,7 +279,7 @@ class StateDir:
         """The process to stop: the supervisor, else one that outlived it. Only processes that hold the lock
         count, so that a stale pid file never points at a stranger.
         """
-        for name in ("supervisor", "ganesha", "steward"):
+        for name in ("supervisor", "ganesha", "steward", "admin"):
             try:
                 pid = int(self.pid_file(name).read_text())
             except (OSError, ValueError):

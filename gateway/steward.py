@@ -23,7 +23,7 @@ from gateway.backuper import Backuper
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
 from gateway.control import ControlClient
-from gateway.errors import STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
+from gateway.errors import BUSY, STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
 from gateway.journal_reader import MirroredTail
 from gateway.metadata import usage
 from gateway.metadata.database import Database, read_meta, sqlite_url
@@ -152,9 +152,12 @@ class Loop:
                 after_failure()
                 pause_s, retry_s = retry_s, min(retry_s * 2, RETRY_MAX_S)
             except Exception as error:
-                if isinstance(error, ControlError) and error.code == STORE_AWAY:
+                away = isinstance(error, ControlError) and error.code == STORE_AWAY
+                if away or isinstance(error, _core.StoreError):
                     # The status tells what is wrong with it, and the log did when it began.
-                    logger.info("store.away", task=self._name, why=error.message)
+                    logger.info("store.away", task=self._name, why=str(error))
+                elif isinstance(error, ControlError) and error.code == BUSY:
+                    logger.info("owner.busy", task=self._name)
                 else:
                     logger.exception("task.failed", task=self._name, retry_s=retry_s)
                 after_failure()

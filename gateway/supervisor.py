@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from gateway import ganesha_conf
+from gateway.admin_process import AdminProcess
 from gateway.config import Config
 from gateway.errors import FencedError, StartError
 from gateway.nfs_server import NfsServer, Standing
@@ -80,6 +81,8 @@ class Supervisor:
             ),
             child_env,
         )
+        self._admin = AdminProcess(config, lock, env)
+        self._came_up = False
         self._note = ""
         self._deadline_s = 0.0
         self._report: Report | None = None
@@ -117,6 +120,7 @@ class Supervisor:
         now_s = time.monotonic()
         self._deadline_s = now_s + self._config.start_timeout_s
         self._nfs.start(now_s, versions)
+        self._admin.start(now_s)
 
     def _turn(self) -> bool:
         """Does what is due; False when the server is to stop."""
@@ -135,20 +139,22 @@ class Supervisor:
             self._publish()
             log.info("nfs.serves", pid=self._nfs.pid)
         self._tend_steward(now_s)
+        self._admin.tend(now_s)
         return True
 
     def _first_start(self, standing: Standing, now_s: float) -> bool:
         """Until the server has answered once, whatever goes wrong ends the start, with its reason."""
         assert self._report is not None
         error: StartError | None = None
+        self._admin.tend(now_s)
         if standing is Standing.CAME_UP:
-            served = self._publish()
+            self._came_up = True
             self._steward.start_or_retry(now_s)
-            report, self._report = self._report, None
-            report(served)
-            return True
+            self._admin.await_from(now_s)
         if standing is Standing.DOWN:
             error = self._nfs.failure()
+        elif self._came_up:
+            return self._await_admin(now_s)
         elif now_s >= self._deadline_s:
             error = self._nfs.timeout()
         if error is None:
@@ -159,6 +165,19 @@ class Supervisor:
         report, self._report = self._report, None
         report(error)
         return False
+
+    def _await_admin(self, now_s: float) -> bool:
+        """Files are served; the start is told of when the admin service answers, too, or has had its time."""
+        note = self._admin.waited_for(now_s)
+        if note is None:
+            return True
+        if note:
+            log.error("admin.not_started", note=note)
+            self._note = "; ".join(filter(None, (self._note, note)))
+        assert self._report is not None
+        report, self._report = self._report, None
+        report(self._publish())
+        return True
 
     def _tend_steward(self, now_s: float) -> None:
         if self._steward.poll() is not None:
@@ -188,11 +207,15 @@ class Supervisor:
 
     def _sleep(self) -> None:
         """Waits for a signal or the next thing to do."""
-        if self._nfs.is_starting:
+        if self._nfs.is_starting or self._report is not None:
             timeout_s = STARTING_POLL_S
         else:
             now_s = time.monotonic()
-            due = [at for at in (self._nfs.restart_at_s, self._steward.restart_at_s) if at is not None]
+            due = [
+                at
+                for at in (self._nfs.restart_at_s, self._steward.restart_at_s, self._admin.restart_at_s)
+                if at is not None
+            ]
             timeout_s = max(0.0, min([at - now_s for at in due], default=IDLE_POLL_S))
         found = signal.sigtimedwait(SIGNALS, timeout_s)
         self._stopping = self._stopping or (
@@ -204,6 +227,7 @@ class Supervisor:
         called again.
         """
         self._nfs.stop()
+        self._admin.stop()
         self._steward.stop(STEWARD_STOP_S)
         self._rpcbind.stop()
         self._state.nfs_file.unlink(missing_ok=True)

@@ -96,11 +96,16 @@ class Progress:
             **self._told,
         }
 
-    def wait_until(self, lsn: int, timeout_s: float | None) -> bool:
-        """Waits until everything up to `lsn` is in database and container; False when the time passed first."""
+    def want(self, lsn: int) -> None:
+        """Has checkpoint and backup come to `lsn` at once; does not wait."""
         with self._changed:
             self._wanted_lsn = max(self._wanted_lsn, lsn)
             self._changed.notify_all()
+
+    def wait_until(self, lsn: int, timeout_s: float | None) -> bool:
+        """Waits until everything up to `lsn` is in database and container; False when the time passed first."""
+        self.want(lsn)
+        with self._changed:
             return self._changed.wait_for(lambda: self._backup_lsn >= lsn, timeout_s)
 
     def wait_snapshot(self, timeout_s: float | None) -> bool:

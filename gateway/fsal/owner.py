@@ -55,6 +55,8 @@ ACCEPT_DAMAGE = (
     "attach another mirror, if there is one;"
     " `caudal up --accept-loss` starts with what is intact before the damage"
 )
+URGENT_FILL = 0.4
+URGENT_PAUSE_S = 0.5
 FENCED_STATUS = 77
 """What the process ends with when another server has taken the file system over."""
 
@@ -69,6 +71,7 @@ class Owner:
         self.epoch = ownership.epoch
         self.fence = Fence()
         self.encryption = encryption
+        self._urged_at_s = 0.0
         self._stack = ExitStack()
 
     @classmethod
@@ -242,7 +245,13 @@ class Owner:
 
     def _journal_fill(self) -> float:
         journal = cast("dict[str, Any]", self.core.stats()["journal"])
-        return float(journal["bytes"]) / self.config.journal_limit_bytes
+        fill = float(journal["bytes"]) / self.config.journal_limit_bytes
+        now_s = time.monotonic()
+        if fill >= URGENT_FILL and now_s - self._urged_at_s >= URGENT_PAUSE_S:
+            # What flush has passed goes only when checkpoint and backup have, too: they are not to wait for their time.
+            self._urged_at_s = now_s
+            self.progress.want(self.core.durable_lsn)
+        return fill
 
     def ready(self, is_open: Callable[[int], bool]) -> None:
         """Clients may come. Once they had the time to claim again what they held open, nameless files can go.

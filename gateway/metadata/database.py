@@ -49,6 +49,7 @@ class Database:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(READERS_MAX):
             self._idle.put(None)
+        self._texts: dict[ClauseElement, str] = {}
         self._closed = False
         # The driver's own where no SQLAlchemy is between.
         driver: Any = self.engine.dialect.loaded_dbapi
@@ -133,8 +134,11 @@ class Database:
         return Snapshot(self._connect(), self.engine.dialect.name)
 
     def compiled(self, statement: ClauseElement) -> str:
-        """Text of a statement for `fetch`, its parameters in the order in which it names them."""
-        return str(statement.compile(dialect=self.engine.dialect))
+        """Text of a statement for `fetch`, its parameters in the order in which it names them. Kept with the statement."""
+        text = self._texts.get(statement)
+        if text is None:
+            text = self._texts[statement] = str(statement.compile(dialect=self.engine.dialect))
+        return text
 
     def _connect(self) -> Any:
         if self._closed:

@@ -4,9 +4,11 @@ SQLAlchemy builds the text, the driver runs it: executing through SQLAlchemy wou
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
+from sqlalchemy.sql import ClauseElement
 
 from gateway.metadata.database import Database, Snapshot
 from gateway.metadata.extents import Extent
@@ -17,6 +19,32 @@ DirentRow = tuple[bytes, int, int, int]
 """(name, cookie, inode, kind)."""
 
 _BATCH_SIZES: Final = (1, 8, 64, 128, 256)  # 128: a page of a listing
+
+
+@cache
+def _statements() -> dict[str, ClauseElement]:
+    columns = [inode.c[name] for name in InodeRow.__struct_fields__]
+    entry = select(dirent.c.name, dirent.c.cookie, dirent.c.ino, dirent.c.kind)
+    directory = dirent.c.dir == bindparam("dir")
+    inodes = {
+        f"inodes {size}": select(*columns).where(inode.c.ino.in_([bindparam(None, 0) for _ in range(size)]))
+        for size in _BATCH_SIZES
+    }
+    return {
+        **inodes,
+        # As the partial index says it: "orphan = 1", which SQLAlchemy makes of the column, would read every inode there is.
+        "orphans": select(*columns).where(text("inode.orphan")),
+        "dirent": entry.where(directory, dirent.c.name == bindparam("name")),
+        "dirents": entry.where(directory, dirent.c.cookie > bindparam("after"))
+        .order_by(dirent.c.cookie)
+        .suffix_with(text("LIMIT :most")),  # limit() adds an OFFSET on SQLite
+        "extents": select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
+        .where(extent.c.ino == bindparam("ino"))
+        .order_by(extent.c.file_offset),
+        "pack": select(pack.c.live_bytes).where(pack.c.id == bindparam("id")),
+        "xattrs": select(xattr.c.name, xattr.c.value).where(xattr.c.ino == bindparam("ino")),
+        "meta": select(meta.c.key, meta.c.value),
+    }
 
 
 class ColdReads:
@@ -30,30 +58,15 @@ class ColdReads:
         self._database = database
         self._snapshot: Snapshot | None = database.snapshot()
         self._fetch = self._snapshot.fetch
-        compiled = database.compiled
-        columns = [inode.c[name] for name in InodeRow.__struct_fields__]
-        self._inodes = {
-            size: compiled(select(*columns).where(inode.c.ino.in_([bindparam(None, 0) for _ in range(size)])))
-            for size in _BATCH_SIZES
-        }
-        # As the partial index says it: "orphan = 1", which SQLAlchemy makes of the column, would read every inode there is.
-        self._orphans = compiled(select(*columns).where(text("inode.orphan")))
-        entry = select(dirent.c.name, dirent.c.cookie, dirent.c.ino, dirent.c.kind)
-        directory = dirent.c.dir == bindparam("dir")
-        self._dirent = compiled(entry.where(directory, dirent.c.name == bindparam("name")))
-        self._dirents = compiled(
-            entry.where(directory, dirent.c.cookie > bindparam("after"))
-            .order_by(dirent.c.cookie)
-            .suffix_with(text("LIMIT :most"))  # limit() adds an OFFSET on SQLite
-        )
-        self._extents = compiled(
-            select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
-            .where(extent.c.ino == bindparam("ino"))
-            .order_by(extent.c.file_offset)
-        )
-        self._pack = compiled(select(pack.c.live_bytes).where(pack.c.id == bindparam("id")))
-        self._xattrs = compiled(select(xattr.c.name, xattr.c.value).where(xattr.c.ino == bindparam("ino")))
-        self._meta = compiled(select(meta.c.key, meta.c.value))
+        texts = {name: database.compiled(statement) for name, statement in _statements().items()}
+        self._inodes = {size: texts[f"inodes {size}"] for size in _BATCH_SIZES}
+        self._orphans = texts["orphans"]
+        self._dirent = texts["dirent"]
+        self._dirents = texts["dirents"]
+        self._extents = texts["extents"]
+        self._pack = texts["pack"]
+        self._xattrs = texts["xattrs"]
+        self._meta = texts["meta"]
 
     def follow(self) -> None:
         """From now on sees what the steward writes."""

@@ -16,8 +16,9 @@ from gateway.metadata.database import Database, read_meta
 from gateway.metadata.errors import MetadataError
 from gateway.metadata.tables import pack
 
-SPARE_BYTES: Final = 64 << 20
-"""Left free on the disk beside a copy: the database itself goes on growing."""
+SPARE_BYTES: Final = 8 << 20
+SPARE_SHARE: Final = 8
+"""Left free on the disk beside a copy, since the database itself goes on growing: so much, or the share of its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ def copy(database: Database, path: Path) -> Copied:
     """
     path.unlink(missing_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    need = _bytes(database) + SPARE_BYTES
+    size = _bytes(database)
+    need = size + max(SPARE_BYTES, size // SPARE_SHARE)
     status = os.statvfs(path.parent)
     if status.f_bavail * status.f_frsize < need:
         raise MetadataError(

@@ -113,6 +113,10 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
+    def limit(self, timeout_s: float) -> None:
+        """From now on an answer that takes longer is a TimeoutError."""
+        self._socket.settimeout(timeout_s)
+
     def call(self, procedure: int, arguments: bytes) -> Reader:
         """Returns the results behind the RPC header."""
         self.send(procedure, arguments)

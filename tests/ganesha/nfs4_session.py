@@ -122,6 +122,10 @@ class Session:
         """Drops the connection and says nothing to the server, as a client that loses power."""
         self._connection.close()
 
+    def limit(self, timeout_s: float) -> None:
+        """From now on an answer that takes longer is a TimeoutError."""
+        self._connection.limit(timeout_s)
+
     def _start_40(self, verifier: bytes) -> None:
         callback = u32(0x40000000) + opaque(b"tcp") + opaque(b"127.0.0.1.0.0") + u32(1)
         given = self._run(Op(35, verifier + opaque(self._name) + callback, lambda r: (r.u64(), r.fixed(8))))

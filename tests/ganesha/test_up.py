@@ -33,7 +33,7 @@ class Starter:
 
     def __init__(self, root: Path, **flags: object) -> None:
         self.state = StateDir(root)
-        flags = {"nfs_port": free_port(), "mountd_port": free_port(), "l2_bytes": 0, **flags}
+        flags = {"nfs_port": free_port(), "mountd_port": free_port(), "l2_bytes": 0, "admin_port": 0, **flags}
         self.flags: dict[str, object] = {"state": str(root), "clients": "127.0.0.1,::1", **flags}
 
     @property
@@ -210,7 +210,7 @@ def test_up_keeps_no_descriptor_of_its_caller_open(starter: Callable[..., Starte
     os.close(read_end)
 
 
-@pytest.mark.parametrize("key", ["nfs_port", "mountd_port"])
+@pytest.mark.parametrize("key", ["nfs_port", "mountd_port", "admin_port"])
 def test_a_taken_port_is_named_with_its_holder(starter: Callable[..., Starter], key: str) -> None:
     one = starter()
     with socket.create_server(("127.0.0.1", 0)) as holder:
@@ -229,6 +229,10 @@ def test_reasons_known_beforehand_leave_nothing_behind(
         ({"store": "az://box"}, Reason.STORE_REFUSED),
         ({"segment_bytes": "1GiB", "journal": [f"/dev/shm/{disk_path.name}"]}, Reason.NO_SPACE),
         ({"state": "/proc/caudal"}, Reason.STATE_UNUSABLE),
+        (
+            {"admin_port": free_port(), "admin_certificate": __file__, "admin_certificate_key": __file__},
+            Reason.KEY_UNUSABLE,
+        ),
         ({"l2_dir": "/dev/null/l2", "l2_bytes": "1GiB"}, Reason.STATE_UNUSABLE),
         ({"store": "file:///dev/null/x"}, Reason.STORE_UNREACHABLE),
     ]

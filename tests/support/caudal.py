@@ -62,9 +62,12 @@ class Caudal:
         store: str | None = None,
         options: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
+        admin: bool = False,
     ) -> None:
+        """admin: with the admin service, which costs each start a second."""
         self.state = state
-        self.nfs_port, self.mountd_port, self.admin_port = free_port(), free_port(), free_port()
+        self.nfs_port, self.mountd_port = free_port(), free_port()
+        self.admin_port = free_port() if admin else 0
         self._store, self._env = store, dict(env or {})
         # Those of the next start.
         self.options = tuple(options)

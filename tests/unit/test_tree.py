@@ -55,17 +55,24 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "state",
         )
     ),
-    "admin_api": ("admin_api", "gateway.control"),
+    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log"),
 }
 # Foreign packages that only some parts may know.
 KNOWERS: dict[str, tuple[str, ...]] = {
     "azure": ("gateway.objects",),
-    "sqlalchemy": ("gateway.metadata", "gateway.steward", "gateway.checkpointer", "gateway.data"),
-    "alembic": ("gateway.metadata",),
+    "sqlalchemy": (
+        "gateway.metadata",
+        "gateway.steward",
+        "gateway.checkpointer",
+        "gateway.data",
+        "admin_api",
+    ),
+    "alembic": ("gateway.metadata", "admin_api"),
     "fastapi": ("admin_api",),
     "typer": (
         "gateway.cli",
         "gateway.cli_journal",
+        "gateway.cli_admin",
         "gateway.cli_keys",
         "gateway.cli_parts",
         "gateway.cli_recover",

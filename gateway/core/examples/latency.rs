@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use _core::attributes::Attributes;
-use _core::clock::SystemClock;
 use _core::engine::{Config, Engine};
-use _core::fence::Fence;
 use _core::flush::take::TakeHow;
+use _core::ground::Ground;
 use _core::vtable::{CAttributes, Io, OwnedIo};
 use bytes::Bytes;
 
@@ -44,8 +43,7 @@ fn engine(directory: &Path) -> Arc<Engine> {
     };
     let url = format!("file://{}", store.display());
     let store = caudal_blocks::open_store(&url, &HashMap::new()).expect("a store");
-    let fence = Arc::new(Fence::new(Arc::new(SystemClock)));
-    let engine = Engine::open(config, store, fence, Arc::new(SystemClock)).expect("an engine");
+    let engine = Engine::open(config, Ground::real(store)).expect("an engine");
     engine.start(0).expect("a journal");
     engine
 }

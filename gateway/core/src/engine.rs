@@ -11,20 +11,23 @@ use std::time::{Duration, Instant};
 use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
-use caudal_journal::{Assembly, Journal, JournalConfig, Options, Published};
+use caudal_journal::disk::Disk;
+use caudal_journal::{Assembly, Journal, JournalConfig, NewId, Options, Published};
 use parking_lot::{Mutex, RwLockWriteGuard};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::attributes::{Attributes, Names};
 use crate::clock::Clock;
 use crate::errors::{CoreError, Result};
 use crate::fence::Fence;
+use crate::ground::Ground;
 use crate::inode::extents::{Extent, ExtentMap};
 use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
 use crate::inode::state::State;
 use crate::inode::table::Table;
 use crate::stats::IoStats;
+use crate::work::Work;
 
 /// Everything that a core is told when it is built.
 #[derive(Clone, Debug)]
@@ -91,6 +94,8 @@ pub struct Engine {
     pub store: Arc<dyn Store>,
     /// Stands before the store's changes too, if whoever opened the store has put it there.
     pub fence: Arc<Fence>,
+    pub disk: Arc<dyn Disk>,
+    new_id: NewId,
     pub io: IoStats,
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
@@ -101,30 +106,32 @@ pub struct Engine {
     /// Operations that will complete later.
     pub pending: AtomicUsize,
     packs: AtomicU64,
-    runtime: Mutex<Option<Runtime>>,
-    handle: tokio::runtime::Handle,
+    work: Work,
+    handle: Handle,
 }
 
 impl Engine {
     /// Opens the caches over a store that was opened already. The journal comes with [`Self::start`].
-    pub fn open(
-        config: Config,
-        store: Arc<dyn Store>,
-        fence: Arc<Fence>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>> {
+    pub fn open(config: Config, ground: Ground) -> Result<Arc<Self>> {
         if config.epoch == 0 || config.epoch > number::MAX_EPOCH {
             return Err(CoreError::Invalid(format!(
                 "epoch {} is out of range",
                 config.epoch
             )));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.io_threads.max(1))
-            .thread_name("caudal-io")
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
+        let (work, handle) = if ground.by_hand {
+            Work::by_hand()?
+        } else {
+            Work::threads(config.io_threads)?
+        };
+        let Ground {
+            store,
+            fence,
+            clock,
+            disk,
+            new_id,
+            ..
+        } = ground;
         let blocks_config = BlocksConfig {
             l1_bytes: config.l1_bytes,
             l2_dir: config.l2_dir.clone(),
@@ -132,7 +139,10 @@ impl Engine {
             readahead_bytes: config.readahead_bytes,
             fs_id: config.fs_id,
         };
-        let blocks = runtime.block_on(Blocks::open(handle.clone(), store.clone(), blocks_config))?;
+        let blocks = work.block_on(
+            &handle,
+            Blocks::open(handle.clone(), store.clone(), blocks_config),
+        )?;
         let packs = AtomicU64::new(number::first_of(config.epoch) + 1);
         Ok(Arc::new(Self {
             config,
@@ -142,6 +152,8 @@ impl Engine {
             blocks,
             store,
             fence,
+            disk,
+            new_id,
             io: IoStats::default(),
             pending_flushes: Mutex::default(),
             spilling: AtomicBool::new(false),
@@ -150,7 +162,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             packs,
-            runtime: Mutex::new(Some(runtime)),
+            work,
             handle,
         }))
     }
@@ -167,10 +179,15 @@ impl Engine {
         };
         let rules = &self.config.mirrors;
         let witness = rules.witness.clone();
+        let clock = self.clock.clone();
         let mut options = Options {
+            disk: self.disk.clone(),
+            by_hand: self.work.is_by_hand(),
             // The figures tell of it.
             on_mirror_lost: Arc::new(|_, _| {}),
             on_members: Arc::new(move |list| crate::witness::keep(witness.as_deref(), list)),
+            now_s: Arc::new(move || u64::try_from(clock.now_ns() / 1_000_000_000).unwrap_or(0)),
+            new_id: self.new_id.clone(),
             assembly: self.assembly.lock().take(),
             accept_loss: rules.accept_loss,
             ..Options::default()
@@ -190,18 +207,14 @@ impl Engine {
         }
         self.fence.shut();
         let began = Instant::now();
-        while self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
+        while !self.work.is_by_hand() && self.pending.load(Relaxed) > 0 && began.elapsed() < CLOSE_WAIT {
             std::thread::sleep(Duration::from_millis(2));
         }
         if let Some(journal) = self.journal.get() {
             journal.close();
         }
-        let Some(runtime) = self.runtime.lock().take() else {
-            return;
-        };
         // What L2 did not get is in the store: a failure costs a fetch after the next start.
-        drop(runtime.block_on(self.blocks.close()));
-        runtime.shutdown_timeout(CLOSE_WAIT);
+        self.work.close(self.blocks.close(), CLOSE_WAIT);
     }
 
     #[inline]
@@ -249,14 +262,18 @@ impl Engine {
         result
     }
 
-    pub const fn handle(&self) -> &tokio::runtime::Handle {
+    pub const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    pub const fn work(&self) -> &Work {
+        &self.work
     }
 
     /// Runs a future of the store or the cache to its end; not from a thread of the runtime.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
         self.check_open()?;
-        Ok(self.handle.block_on(future))
+        Ok(self.work.block_on(&self.handle, future))
     }
 
     pub fn next_pack(&self) -> u64 {
@@ -384,9 +401,14 @@ impl Engine {
             return;
         }
         let engine = self.clone();
-        self.handle.spawn_blocking(move || {
+        let run = move || {
             crate::spill::run(&engine);
             engine.spilling.store(false, Relaxed);
-        });
+        };
+        if self.work.is_by_hand() {
+            run();
+        } else {
+            self.handle.spawn_blocking(run);
+        }
     }
 }

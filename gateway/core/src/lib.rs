@@ -14,6 +14,7 @@ pub mod fence;
 #[cfg(test)]
 mod fence_test;
 pub mod flush;
+pub mod ground;
 pub mod inode;
 pub mod journaled;
 pub mod operation;
@@ -32,4 +33,5 @@ mod vtable_sparse;
 mod vtable_test;
 pub mod waiting;
 pub mod witness;
+pub mod work;
 pub mod write;

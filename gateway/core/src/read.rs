@@ -178,6 +178,9 @@ impl Engine {
                 .map(|(origin, skip, len)| reader.read(origin, *skip, *len))
                 .collect()
         };
+        if self.work().is_by_hand() {
+            return read();
+        }
         self.handle()
             .spawn_blocking(read)
             .await

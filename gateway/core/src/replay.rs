@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use caudal_journal::disk::SystemDisk;
 use caudal_journal::{Assembly, Record, ReplayError, assemble, replay_with};
 
 use crate::attributes::Attributes;
@@ -206,7 +205,7 @@ impl Engine {
         let mut show = |record: &Record<'_>| replay.record(record);
         let fs_id = self.config.fs_id;
         let replayed =
-            replay_with(&SystemDisk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(|error| {
+            replay_with(&*self.disk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(|error| {
                 match error {
                     ReplayError::Callback(failure) => failure,
                     ReplayError::Journal(error) => Failure::Core(error.into()),
@@ -236,7 +235,7 @@ impl Engine {
             .extend(kept.filter(|list| list.fs_id == self.config.fs_id));
         let dirs = &self.config.journal;
         Ok(assemble(
-            &SystemDisk,
+            &*self.disk,
             dirs,
             &self.config.fs_id,
             &published,

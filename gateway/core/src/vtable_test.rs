@@ -11,10 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 
 use crate::attributes::Attributes;
-use crate::clock::SystemClock;
 use crate::engine::{Config, Engine};
-use crate::fence::Fence;
 use crate::flush::take::TakeHow;
+use crate::ground::Ground;
 use crate::inode::payload::AttrChange;
 use crate::vtable::{CAttributes, ChangeRange, DONE, Io, NOT_RESIDENT, OwnedIo, PENDING};
 
@@ -44,8 +43,7 @@ pub fn engine(directory: &Path) -> Arc<Engine> {
         mirrors: Default::default(),
     };
     let store = caudal_blocks::open_store(&format!("file://{}", store.display()), &HashMap::new()).unwrap();
-    let fence = Arc::new(Fence::new(Arc::new(SystemClock)));
-    let engine = Engine::open(config, store, fence, Arc::new(SystemClock)).unwrap();
+    let engine = Engine::open(config, Ground::real(store)).unwrap();
     engine.start(0).unwrap();
     engine
 }

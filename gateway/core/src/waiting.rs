@@ -1,7 +1,8 @@
 //! Blocking twins of the data path, for callers that are not Ganesha: they wait for the completion themselves.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+
+use tokio::sync::oneshot;
 
 use crate::buffers::Buffers;
 use crate::completion::Outcome;
@@ -18,12 +19,12 @@ impl Engine {
             .min(len);
         let mut buffer = vec![0; len];
         let target = Buffers::over(buffer.as_mut_ptr(), len);
-        let (sender, receiver) = sync_channel(1);
+        let (sender, receiver) = oneshot::channel();
         // The receiver is waited for below, so there is always one.
         let done = move |result| drop(sender.send(result));
         let read = match self.read(inode, None, offset, target, done)? {
             Outcome::Done(read) => read,
-            Outcome::Pending => receiver.recv().unwrap_or(Err(CoreError::Closed))?,
+            Outcome::Pending => self.work().answer(receiver).unwrap_or(Err(CoreError::Closed))?,
         };
         buffer.truncate(read.amount);
         Ok(buffer)
@@ -38,11 +39,11 @@ impl Engine {
         how: WriteHow,
     ) -> Result<u64> {
         let source = Buffers::over(data.as_ptr().cast_mut(), data.len());
-        let (sender, receiver) = sync_channel(1);
+        let (sender, receiver) = oneshot::channel();
         let done = move |result| drop(sender.send(result));
         match self.write(inode, None, offset, &source, how, done)? {
             Outcome::Done(lsn) => Ok(lsn),
-            Outcome::Pending => receiver.recv().unwrap_or(Err(CoreError::Closed)),
+            Outcome::Pending => self.work().answer(receiver).unwrap_or(Err(CoreError::Closed)),
         }
     }
 }

@@ -137,9 +137,10 @@ impl Engine {
         let need = self.bytes_in_journal(data.data.len());
         let patience = ROOM_WAIT.min(self.config.store_wait);
         self.handle().spawn(async move {
+            let began = tokio::time::Instant::now();
             let room = loop {
                 match engine.room_to_write(&journal, &live, need) {
-                    Err(CoreError::Busy(_)) if data.began.elapsed() < patience => {
+                    Err(CoreError::Busy(_)) if began.elapsed() < patience => {
                         tokio::time::sleep(ROOM_POLL).await;
                     }
                     other => break other,

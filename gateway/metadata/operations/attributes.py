@@ -7,7 +7,7 @@ from gateway.metadata.attributes import DIRECTORY, REGULAR, SIZE_MAX_BYTES, Attr
 from gateway.metadata.errors import FsError
 from gateway.metadata.operations.base import attributes_of
 from gateway.metadata.operations.lookup import LookupOperations
-from gateway.metadata.rows import InodeRow, PutInode
+from gateway.metadata.rows import InodeRow, PutInode, encode
 
 _RESERVE_BYTES = 256  # room for the core's own record of size and times
 
@@ -37,10 +37,15 @@ class AttributeOperations(LookupOperations):
                 if changes.mtime_ns is not None:
                     new.mtime_ns = changes.mtime_ns
                 data = False
-            if new is not None:
-                lsn = self.commit((PutInode(new, self.keeps_data(new)),))
+            ops = () if new is None else (PutInode(new, self.keeps_data(new)),)
             if data:
+                # Room for both records first, and the one that may be refused before the other: who is told to come again
+                # has changed nothing.
+                reserve = self.reserve if ops else self.core.reserve
+                reserve(_RESERVE_BYTES + len(encode(ops)))
                 lsn = self._set_data(ino, changes, now_ns)
+            if ops:
+                lsn = self.commit(ops, reserved=data)
             attributes = self.getattr(ino)
         if lsn:
             self.finish(lsn)
@@ -78,8 +83,6 @@ class AttributeOperations(LookupOperations):
         mtime_ns = changes.mtime_ns
         if changes.size is not None and mtime_ns is None:
             mtime_ns = now_ns
-        # Takes the place of the names' reservation, if there was one: both records are waited for as one.
-        self.core.reserve(_RESERVE_BYTES)
         try:
             while True:
                 self.load(ino)

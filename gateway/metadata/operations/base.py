@@ -151,20 +151,19 @@ class Foundation:
 
     # Changes
 
-    def commit(self, ops: Sequence[rows.RowOp], *, inodes: int = 0, needed: bool = False) -> int:
+    def commit(
+        self, ops: Sequence[rows.RowOp], *, inodes: int = 0, needed: bool = False, reserved: bool = False
+    ) -> int:
         """Makes a change: one record. Returns its LSN, for `finish` without the lock. Call it with the lock held.
 
         `inodes` is by how much their number changes. Rows of PutInode become shared: do not touch them afterwards.
+        `reserved`: `reserve` was called for it, and has room for further records left or not.
         Raises EAGAIN when too much waits for the checkpoint, unless nobody would ask again (`needed`).
         """
-        changed = len(self.view.overlay)
-        if 2 * changed >= self._changed_max:
-            self._in_pace.clear()
-            if changed >= self._changed_max and not needed:
-                raise FsError(errno.EAGAIN, "the checkpoint is too far behind")
         payload = rows.encode(ops)
+        if not reserved:
+            self.reserve(len(payload), needed=needed)
         core = self.core
-        core.reserve(len(payload))
         try:
             lsn = core.append_rows(payload)
         except BaseException:
@@ -173,6 +172,16 @@ class Foundation:
         self._inodes += inodes
         self.apply(ops, lsn)
         return lsn
+
+    def reserve(self, bytes: int, *, needed: bool = False) -> None:
+        """Takes all that a change needs to go through: after this it is not refused for want of room. `needed` and errors:
+        as of `commit`, and the core's. What comes of it ends in `finish` or in the core's `release`."""
+        changed = len(self.view.overlay)
+        if 2 * changed >= self._changed_max:
+            self._in_pace.clear()
+            if changed >= self._changed_max and not needed:
+                raise FsError(errno.EAGAIN, "the checkpoint is too far behind")
+        self.core.reserve(bytes)
 
     def finish(self, lsn: int) -> None:
         """Returns once a change is durable, later still when the checkpoint is far behind. Call it without the lock."""
@@ -201,7 +210,7 @@ class Foundation:
                 row.change = row.change or lsn
                 overlay.put_inode(row, lsn)
                 if op.keep_data:
-                    self._tell(row, lsn)
+                    self._tell(row)
             elif isinstance(op, PutDirent):
                 overlay.put_dirent(op.dir, op.name, op.cookie, op.ino, op.kind, lsn)
             elif isinstance(op, DropDirent):
@@ -237,7 +246,8 @@ class Foundation:
             case _:
                 pass  # facts, and the end of packs, are kept in SQL only
 
-    def _tell(self, row: InodeRow, lsn: int) -> None:
+    def _tell(self, row: InodeRow) -> None:
+        # Not the record's LSN: a flush's record brings the row to a change that was made before.
         self.core.update_names(
             row.ino,
             mode=row.mode,
@@ -245,7 +255,7 @@ class Foundation:
             gid=row.gid,
             nlink=row.nlink,
             ctime_ns=row.ctime_ns,
-            lsn=lsn,
+            lsn=row.change,
         )
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from gateway._core import Core
+import pytest
+
+from gateway._core import Busy, Core
 from gateway.metadata.attributes import SetAttributes
 from tests.unit.metadata.harness import FS_ID
 from tests.unit.metadata.real_harness import MIB, RealHarness
@@ -57,3 +59,50 @@ def test_what_was_set_on_an_evicted_file_holds_after_a_crash(tmp_path: Path) -> 
     assert live is None or (live.mode, live.nlink) == (0o600, 2)
     assert harness.read(ino) == b"hello"
     harness.core.close()
+
+
+def test_a_mode_that_was_set_after_a_write_survives_the_replay_of_that_write(tmp_path: Path) -> None:
+    """The write, which takes set-id bits away, is older than the row that recovery finds; the journal still has it."""
+    harness = RealHarness(tmp_path)
+    ino = harness.fs.create(1, b"f", SetAttributes(mode=0o6755), uid=1, gid=1)[0].inode
+    assert harness.fs.load(ino)
+    harness.core.write(ino, 0, b"hello", uid=7)
+    assert harness.fs.getattr(ino).mode == 0o755
+    harness.fs.setattr(ino, SetAttributes(mode=0o6711))
+    before = harness.fs.getattr(ino)
+    harness.settle()
+    harness.crash()
+    after = harness.fs.getattr(ino)
+    assert (after.mode, after.change) == (0o6711, before.change)
+    assert harness.read(ino) == b"hello"
+    harness.core.close()
+
+
+def test_the_change_attribute_is_that_of_the_last_change_and_not_of_the_flush(tmp_path: Path) -> None:
+    """A flush whose row has to follow a mode that a write changed says nothing that is news to clients."""
+    harness = RealHarness(tmp_path)
+    ino = harness.fs.create(1, b"f", SetAttributes(mode=0o6755), uid=1, gid=1)[0].inode
+    assert harness.fs.load(ino)
+    written_lsn = harness.core.write(ino, 0, b"hello", uid=7)
+    harness.settle()
+    assert harness.fs.getattr(ino).change == written_lsn
+    harness.crash()
+    assert harness.fs.getattr(ino).change == written_lsn
+    harness.core.close()
+
+
+def test_a_setattr_that_is_told_to_come_again_has_changed_nothing(tmp_path: Path) -> None:
+    """Names and size of a file are two records; where the second has no place, the first must not be there either."""
+    harness = SmallHarness(tmp_path)
+    fs, core = harness.fs, harness.core
+    inos = [
+        fs.create(1, b"%d" % number, SetAttributes(mode=0o644), uid=1, gid=1)[0].inode for number in range(9)
+    ]
+    for ino in inos[:8]:  # twice as many dirty files as the core keeps
+        harness.write(ino, 0, b"x")
+    before, last_lsn = fs.getattr(inos[8]), core.last_lsn
+    with pytest.raises(Busy):
+        fs.setattr(inos[8], SetAttributes(mode=0o600, size=1))
+    assert core.last_lsn == last_lsn
+    assert fs.getattr(inos[8]) == before
+    core.close()

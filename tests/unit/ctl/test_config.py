@@ -204,3 +204,10 @@ def test_the_effective_configuration_must_exist(tmp_path: Path) -> None:
 )
 def test_sizes_for_people(number: int, text: str) -> None:
     assert human(number) == text
+
+
+def test_a_certificate_needs_its_key() -> None:
+    with pytest.raises(ConfigError, match="together or not at all"):
+        load(admin_certificate="/etc/caudal/tls.crt")
+    both = load(admin_certificate="/etc/caudal/tls.crt", admin_certificate_key="/etc/caudal/tls.key")
+    assert both.admin_certificate_key == Path("/etc/caudal/tls.key")

@@ -214,7 +214,7 @@ class Owners(RuleBasedStateMachine):
 
 
 TestOwners = Owners.TestCase
-TestOwners.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestOwners.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from gateway import pack_proposals
+from gateway._core import StoreError
 from gateway.checkpointer import EMPTY_ADVANCE_S, Checkpointer, Position
 from gateway.errors import STORE_AWAY, ControlError, NotRunningError
 from gateway.metadata import checkpoint, rows
@@ -287,10 +288,11 @@ def test_a_loop_tells_its_trouble_and_its_end() -> None:
     told: list[str | None] = []
     full = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
     away = ControlError(STORE_AWAY, "no answer")
-    outcomes: list[Exception | bool] = [full, NotRunningError("away"), True, True, away, False]
+    gone = StoreError("503")
+    outcomes: list[Exception | bool] = [full, NotRunningError("away"), True, True, away, True, gone, False]
 
     with capture_logs() as lines:
         Loop("test", 0.0, stop).run(scripted(outcomes, stop), lambda: None, told.append)
-    assert told == ["database or disk is full", None, "no answer", None]
+    assert told == ["database or disk is full", None, "no answer", None, "503", None]
     # That the store is away is no defect of ours: no trace of the stack.
-    assert [line["event"] for line in lines] == ["task.failed", "owner.away", "store.away"]
+    assert [line["event"] for line in lines] == ["task.failed", "owner.away", "store.away", "store.away"]

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What an armed failpoint does.
@@ -31,13 +31,26 @@ struct Armed {
 static ANY: AtomicBool = AtomicBool::new(false);
 static ARMED: OnceLock<Mutex<HashMap<String, Armed>>> = OnceLock::new();
 
+/// Told of every failpoint that is passed; its error fails the step.
+pub type Watch = Arc<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;
+
+static WATCH: Mutex<Option<Watch>> = Mutex::new(None);
+
+/// From now on every failpoint of the process is told to the watch; None: to nobody.
+pub fn watch(watch: Option<Watch>) {
+    let map = table().lock().unwrap_or_else(PoisonError::into_inner);
+    let any = watch.is_some() || !map.is_empty();
+    *WATCH.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+    ANY.store(any, Ordering::Release);
+}
+
 fn table() -> &'static Mutex<HashMap<String, Armed>> {
     ARMED.get_or_init(|| Mutex::new(HashMap::new()))
 }
 
 /// Arms failpoints from the text form; see the module. Returns what could not be understood.
 pub fn arm(spec: &str) -> Result<(), String> {
-    let mut map = table().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut map = table().lock().unwrap_or_else(PoisonError::into_inner);
     for part in spec.split(';').map(str::trim).filter(|part| !part.is_empty()) {
         let (name, what) = part
             .split_once('=')
@@ -70,11 +83,10 @@ pub fn arm(spec: &str) -> Result<(), String> {
 
 /// Disarms all of them.
 pub fn disarm_all() {
-    table()
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clear();
-    ANY.store(false, Ordering::Release);
+    let mut map = table().lock().unwrap_or_else(PoisonError::into_inner);
+    map.clear();
+    let watched = WATCH.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    ANY.store(watched, Ordering::Release);
 }
 
 /// Arms what the environment asks for; called once when the core is loaded.
@@ -98,14 +110,18 @@ pub fn is_armed(name: &str) -> bool {
     ANY.load(Ordering::Relaxed)
         && table()
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .contains_key(name)
 }
 
 #[cold]
 fn slow(name: &str) -> std::io::Result<()> {
+    let watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(watch) = watch {
+        watch(name)?;
+    }
     let action = {
-        let mut map = table().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = table().lock().unwrap_or_else(PoisonError::into_inner);
         let Some(armed) = map.get_mut(name) else {
             return Ok(());
         };

@@ -241,6 +241,15 @@ impl Committer {
         self.state.lock()
     }
 
+    /// A round that nobody waits for, if there is anything to do.
+    pub fn write_out(&self, sync: bool) {
+        let state = self.state.lock();
+        let unsynced = state.written_upto > self.durable.lsn();
+        if !state.busy && state.end.is_none() && (!state.batch.is_empty() || (sync && unsynced)) {
+            drop(self.round(state, sync));
+        }
+    }
+
     fn announce(&self, round: u64, sync: bool, failed: bool) {
         if failed {
             self.durable.wake(round + 1);

@@ -34,7 +34,7 @@ const KEEPER_POLL: Duration = Duration::from_millis(10);
 pub struct Journal {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slots: Arc<Slots>,
-    pub(crate) threads: Mutex<Option<Threads>>,
+    pub(crate) running: Mutex<Running>,
     /// Files that payloads were read back from, by mirror and segment.
     pub(crate) files: Mutex<HashMap<(u64, u64), Arc<dyn DiskFile>>>,
     /// One change of the roster at a time.
@@ -63,6 +63,13 @@ impl Shared {
     pub fn known_at(&self, dir: &Path) -> Option<Entry> {
         self.known.iter().find(|entry| entry.path == dir).cloned()
     }
+}
+
+/// Who does what nobody waits for.
+pub(crate) enum Running {
+    Threads(Threads),
+    ByHand,
+    Closed,
 }
 
 pub(crate) struct Threads {
@@ -298,13 +305,31 @@ impl Journal {
         }
     }
 
+    /// Writes out what was appended, as the committer's thread does after a while; with `sync`, durably.
+    pub fn write_out(&self, sync: bool) {
+        self.committer().write_out(sync);
+    }
+
+    /// What the keepers of healthy mirrors do after each new segment: makes spares where there are too few, drops what was trimmed.
+    pub fn tend_mirrors(&self) {
+        for member in self.shared.roster.healthy() {
+            keeper::tend(&self.shared, &member);
+        }
+    }
+
     /// Makes durable what is pending, answers all who wait, and ends the threads. From a callback, the thread that runs
     /// callbacks ends by itself afterwards.
     pub fn close(&self) {
-        let Some(threads) = self.threads.lock().take() else {
+        let running = std::mem::replace(&mut *self.running.lock(), Running::Closed);
+        if matches!(running, Running::Closed) {
+            return;
+        }
+        self.committer().close();
+        let Running::Threads(threads) = running else {
+            self.committer().run();
+            self.committer().stop();
             return;
         };
-        self.committer().close();
         let committed = threads.committer.join();
         self.committer().stop();
         self.committer().callbacks.stop();

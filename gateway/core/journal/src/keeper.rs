@@ -59,7 +59,7 @@ fn run(shared: &Arc<Shared>, member: &Arc<Member>) {
 }
 
 /// Drops what was trimmed, and makes spares whenever a segment was begun.
-fn tend(shared: &Shared, member: &Member) {
+pub fn tend(shared: &Shared, member: &Member) {
     let Some(spares) = member.spares() else { return };
     for first_lsn in member.take_doomed() {
         if let Err(error) = drop_segment(member, first_lsn) {
@@ -68,7 +68,7 @@ fn tend(shared: &Shared, member: &Member) {
         }
     }
     while member.is_healthy() && !shared.stopping.load(Ordering::Relaxed) && spares.wants_more() {
-        match spares.make(&shared.stopping, true) {
+        match spares.make(&shared.stopping, !shared.options.by_hand) {
             Ok(()) => {}
             // Reserving gets stricter until a trim gives room; the disk itself is well.
             Err(_) if spares.starved().is_some() => break,

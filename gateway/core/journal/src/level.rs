@@ -48,22 +48,28 @@ pub fn end_of(disk: &dyn Disk, dirs: &[PathBuf], fs_id: &[u8; 16]) -> u64 {
 }
 
 /// Makes the directory hold the whole history, durably; returns the segments that it lacked or had damaged. With one mirror
-/// there is nothing to compare, only to sync.
+/// there is nothing to compare.
+///
+/// The newest of the directory's own segments may be in the page cache alone, and its last sync may have failed: then the
+/// system takes its bytes for written, and a sync has nothing to do. So what it holds is written once more. Older ones were
+/// synced before there was a newer one.
 pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Result<Vec<u64>> {
     let mut mended = Vec::new();
+    let own = |segment: &Segment| {
+        let mut sources = segment.sources.iter();
+        sources.position(|source| source.path.parent() == Some(dir))
+    };
+    let newest = history
+        .segments
+        .iter()
+        .rposition(|segment| own(segment).is_some());
     for (index, segment) in history.segments.iter().enumerate() {
-        let own = segment
-            .sources
-            .iter()
-            .position(|source| source.path.parent() == Some(dir));
-        let whole =
-            own.filter(|&own| alone || SegmentReader::alone(segment, own, segment.last_lsn.unwrap_or(0)));
+        let whole = own(segment)
+            .filter(|&own| alone || SegmentReader::alone(segment, own, segment.last_lsn.unwrap_or(0)));
         match whole {
-            Some(own) if index + 1 == history.segments.len() => {
+            Some(own) if Some(index) == newest => {
                 let source = &segment.sources[own];
-                source
-                    .file
-                    .sync()
+                rewrite(&*source.file, records_end(segment))
                     .map_err(|error| JournalError::io(&source.path, &error))?;
             }
             Some(_) => {}
@@ -78,6 +84,30 @@ pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Res
 
 /// Told of the bytes that were just written; an error ends the copy.
 pub type Pace<'a> = &'a mut dyn FnMut(&dyn DiskFile) -> io::Result<()>;
+
+/// Where the segment's last record ends.
+fn records_end(segment: &Segment) -> u64 {
+    let mut reader = SegmentReader::new(segment);
+    while reader.next().is_some() {}
+    reader.offset()
+}
+
+/// Writes the first bytes of a file where they are already, and syncs them. A crash in between changes nothing: whatever part
+/// of them was on the disk is there again, or still.
+fn rewrite(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(COPY_BYTES as u64) as usize;
+        let got = file.read_at(&mut buffer[..len], offset)?;
+        file.write_at(&mut [IoSlice::new(&buffer[..got])], offset)?;
+        if got < len {
+            break;
+        }
+        offset += got as u64;
+    }
+    file.sync()
+}
 
 /// Writes a segment anew, each record from the mirror that has it, and puts it in its place at once.
 pub fn copy(disk: &dyn Disk, dir: &Path, segment: &Segment, pace: Pace<'_>) -> io::Result<()> {

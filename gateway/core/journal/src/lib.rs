@@ -26,6 +26,7 @@ mod replay;
 mod returns;
 mod room;
 mod segment;
+pub mod simulated;
 mod spares;
 mod state;
 mod tail;
@@ -61,6 +62,9 @@ pub struct JournalConfig {
     pub wait_slots: usize,
 }
 
+/// Gives ids of new mirrors.
+pub type NewId = Arc<dyn Fn() -> members::MirrorId + Send + Sync>;
+
 /// What a journal may be opened with beside its configuration: another disk, a report, other times.
 #[derive(Clone)]
 pub struct Options {
@@ -71,12 +75,15 @@ pub struct Options {
     pub on_members: OnMembers,
     pub now_s: Now,
     /// Gives ids of new mirrors.
-    pub new_id: Arc<dyn Fn() -> members::MirrorId + Send + Sync>,
+    pub new_id: NewId,
     /// What the start found, where the caller has replayed it; None: it is looked for.
     pub assembly: Option<Assembly>,
     /// Go on from what was replayed, though more was acknowledged.
     pub accept_loss: bool,
     pub timing: Timing,
+    /// No threads: rounds are done by who waits, or by [`Journal::write_out`], one mirror after the other; spares are made by
+    /// [`Journal::tend_mirrors`]. So what the journal does to its disks follows from the calls alone.
+    pub by_hand: bool,
 }
 
 /// Times and sizes that are the same for every journal but in tests.
@@ -105,11 +112,14 @@ impl Default for Options {
             assembly: None,
             accept_loss: false,
             timing: Timing::default(),
+            by_hand: false,
         }
     }
 }
 
-fn random_id() -> members::MirrorId {
+/// From the system's random numbers.
+#[must_use]
+pub fn random_id() -> members::MirrorId {
     let mut id = [0; 16];
     // SAFETY: the buffer has as many bytes. So few are given at once.
     let got = unsafe { libc::getrandom(id.as_mut_ptr().cast(), id.len(), 0) };

@@ -2,7 +2,8 @@
 //!
 //! A single mirror works in the thread that runs the round. Of several each has its own thread, so that they work at the same
 //! time and one that does not answer can be left behind. Nothing is acknowledged without a mirror before the others have a list
-//! without it: a mirror that was left behind is known by its older list. Where none is left the round waits.
+//! without it: a mirror that was left behind is known by its older list. Where none is left the round waits. By hand, all work
+//! in turn in the thread that runs the round, and where none is left the journal ends.
 
 mod perform;
 
@@ -62,6 +63,7 @@ pub struct Mirrors {
     disk: Arc<dyn Disk>,
     /// How long a mirror may take for a round when another is left.
     limit: Duration,
+    by_hand: bool,
     membership: Arc<Membership>,
     returns: Arc<Returns>,
     /// Header of the epoch's first segment.
@@ -78,7 +80,7 @@ impl Mirrors {
     /// Takes over the mirrors that have the epoch's first segment and the list that `membership` has.
     pub fn start(
         mirrors: Vec<Mirror>,
-        disk: Arc<dyn Disk>,
+        (disk, by_hand): (Arc<dyn Disk>, bool),
         limit: Duration,
         (membership, returns): (Arc<Membership>, Arc<Returns>),
         first: SegmentHeader,
@@ -87,6 +89,7 @@ impl Mirrors {
             active: Vec::new(),
             disk,
             limit,
+            by_hand,
             membership,
             returns,
             first,
@@ -120,9 +123,9 @@ impl Mirrors {
         });
     }
 
-    /// A single mirror works here, several in threads of their own.
+    /// A single mirror works here, several in threads of their own, unless by hand.
     fn arrange(&mut self) {
-        let alone = self.active.len() == 1;
+        let alone = self.active.len() == 1 || self.by_hand;
         for active in std::mem::take(&mut self.active) {
             let Active {
                 member,
@@ -293,6 +296,9 @@ impl Mirrors {
 
     /// No mirror is left. Waits until one is there again that holds everything, and writes to it what is not durable.
     fn wait_for_one(&mut self, segment: u64) -> Result<(), JournalError> {
+        if self.by_hand {
+            return Err(JournalError::Failed("all mirrors were lost".into()));
+        }
         loop {
             let start = self
                 .unsynced

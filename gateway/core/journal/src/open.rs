@@ -15,7 +15,7 @@ use crate::durable::Slots;
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
 use crate::history::History;
-use crate::journal::{Journal, Shared, Threads};
+use crate::journal::{Journal, Running, Shared, Threads};
 use crate::level;
 use crate::member::{Member, Roster};
 use crate::members::{Entry, MirrorId};
@@ -73,7 +73,7 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
     let returns = Arc::new(Returns::default());
     let places = (membership.clone(), returns.clone());
     let limit = options.timing.mirror_limit;
-    let mirrors = Mirrors::start(begun.mirrors, disk, limit, places, first);
+    let mirrors = Mirrors::start(begun.mirrors, (disk, options.by_hand), limit, places, first);
     let room = Room::new(config.limit_bytes, used);
     let state = Start {
         fs_id: config.fs_id,
@@ -95,12 +95,19 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
         trimming: Mutex::new(()),
         options,
     });
-    let threads = start_threads(&shared).map_err(thread_failed)?;
-    shared.roster.ring();
+    let running = if shared.options.by_hand {
+        // Whoever asks for a callback does the round.
+        shared.committer.callbacks.stop();
+        Running::ByHand
+    } else {
+        let threads = start_threads(&shared).map_err(thread_failed)?;
+        shared.roster.ring();
+        Running::Threads(threads)
+    };
     Ok(Journal {
         shared,
         slots: Slots::new(config.wait_slots),
-        threads: Mutex::new(Some(threads)),
+        running: Mutex::new(running),
         files: Mutex::new(HashMap::new()),
         roster_change: Mutex::new(()),
     })

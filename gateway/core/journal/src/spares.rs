@@ -40,6 +40,9 @@ pub struct Spares {
 impl Spares {
     /// Takes over the spares that an earlier process left; those of another size are removed.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, segment_bytes: u64) -> io::Result<Self> {
+        // One that was a segment a moment ago may still be that on the disk, if the process that renamed it died before it
+        // had synced the directory: what is written to it now would be found under the segment's name.
+        disk.sync_dir(dir)?;
         let mut ready = Vec::new();
         let mut last_name = 0;
         for name in disk.list(dir)? {

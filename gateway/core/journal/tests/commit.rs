@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use caudal_journal::simulated::{Fault, SimDisk};
 use caudal_journal::{Journal, JournalError};
-use common::sim::{Fault, SimDisk};
 use common::{config, eventually, lazy, lsn, options, payload, put, replay_all, settled};
 
 fn dirs() -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use caudal_journal::disk::Disk;
 use caudal_journal::format::{
     RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Salt, SegmentHeader, payload_place, span,
 };
-use common::sim::SimDisk;
+use caudal_journal::simulated::SimDisk;
 use common::{FS_ID, bytes_of, config, lazy, lsn, overwrite, put, replay_all, segments};
 use proptest::prelude::*;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use caudal_journal::disk::{Disk, Site};
 use caudal_journal::members::{BadMembers, Entry, Members};
+use caudal_journal::simulated::{Fault, SimDisk};
 use caudal_journal::{Journal, JournalError, MirrorState, Published, assemble};
-use common::sim::{Fault, SimDisk};
 use common::{FS_ID, config, eventually, lazy, payload, put, replay_all};
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -96,7 +96,7 @@ fn a_directory_whose_disk_is_not_mounted_is_no_mirror() {
     let journal = Journal::open_with(config(&dirs, 1), lazy(Arc::new(disk.clone())), 0).unwrap();
     disk.fail(&dirs[1], Fault::Error);
     put(&journal, 1, b"in one");
-    disk.empty(&dirs[1]);
+    disk.replace(&dirs[1]);
     disk.mount(&dirs[1], Site::default());
     disk.heal(&dirs[1]);
     eventually("a look at it", || {

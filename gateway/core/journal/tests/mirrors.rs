@@ -7,8 +7,8 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use caudal_journal::disk::Disk;
+use caudal_journal::simulated::{Fault, SimDisk};
 use caudal_journal::{Journal, JournalError, MirrorState};
-use common::sim::{Fault, SimDisk};
 use common::{
     bytes_of, config, eventually, lazy, lsn, options, overwrite, payload, put, reopen, replay_all, segments,
 };

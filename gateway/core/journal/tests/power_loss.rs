@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use caudal_journal::Journal;
 use caudal_journal::disk::Disk;
-use common::sim::SimDisk;
+use caudal_journal::simulated::SimDisk;
 use common::{config, lsn, options, payload, replay_all};
 
 /// A small generator, so that a seed says everything.

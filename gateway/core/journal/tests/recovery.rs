@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caudal_journal::disk::Disk;
 use caudal_journal::format::{RECORD_HEADER, SEGMENT_HEADER, span};
+use caudal_journal::simulated::SimDisk;
 use caudal_journal::{Journal, JournalError};
-use common::sim::SimDisk;
 use common::{FS_ID, SEGMENT_BYTES, Seen, bytes_of, config, lazy, lsn, overwrite, payload, put};
 use common::{reopen, replay_all, replay_from, segments};
 use proptest::prelude::*;
@@ -290,7 +290,7 @@ fn what_only_the_page_cache_held_is_durable_once_a_new_epoch_builds_on_it() {
     let (sim_disk, disk) = sim();
     let journal = Journal::open_with(config(&dirs(), 1), common::options(disk.clone()), 0).unwrap();
     put(&journal, 1, b"one");
-    sim_disk.fail(&dirs()[0], common::sim::Fault::Slow(1_000));
+    sim_disk.fail(&dirs()[0], caudal_journal::simulated::Fault::Slow(1_000));
     journal.append(1, b"two", Bytes::new()).unwrap();
     // Written within milliseconds, synced only after a second: as after kill -9, the file has it and the disk may not.
     while replay_all(&*disk, &dirs()).unwrap().0.len() < 2 {

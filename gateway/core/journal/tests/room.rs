@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caudal_journal::Journal;
 use caudal_journal::disk::Disk;
-use common::sim::{Fault, SimDisk};
+use caudal_journal::simulated::{Fault, SimDisk};
 use common::{SEGMENT_BYTES, config, eventually, lazy, lsn, payload, put, replay_all, segments, settled};
 
 fn dirs() -> Vec<PathBuf> {

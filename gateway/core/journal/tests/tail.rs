@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use caudal_journal::disk::Disk;
+use caudal_journal::simulated::SimDisk;
 use caudal_journal::{Journal, JournalError, Tail};
-use common::sim::SimDisk;
 use common::{FS_ID, config, lazy, lsn, overwrite, payload, put, reopen, segments};
 
 fn dirs() -> Vec<PathBuf> {

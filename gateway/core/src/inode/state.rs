@@ -118,7 +118,7 @@ impl State {
         );
         self.attributes.size = self.attributes.size.max(head.offset + len);
         self.attributes.mtime_ns = head.time_ns;
-        self.written_by_other(head.clear_privilege);
+        self.written_by_other(lsn, head.clear_privilege);
         self.changed(lsn, Some(head.time_ns));
     }
 
@@ -143,7 +143,7 @@ impl State {
         if let Some(mtime_ns) = change.mtime_ns {
             self.attributes.mtime_ns = mtime_ns;
         }
-        self.written_by_other(change.clear_privilege);
+        self.written_by_other(lsn, change.clear_privilege);
         self.changed(lsn, change.ctime_ns);
     }
 
@@ -160,7 +160,7 @@ impl State {
             );
         }
         self.attributes.mtime_ns = change.time_ns;
-        self.written_by_other(change.clear_privilege);
+        self.written_by_other(lsn, change.clear_privilege);
         self.changed(lsn, Some(change.time_ns));
     }
 
@@ -309,8 +309,9 @@ impl State {
         }
     }
 
-    const fn written_by_other(&mut self, clear_privilege: bool) {
-        if clear_privilege {
+    /// At a replay the row may be newer than the write: then its mode is what came after that.
+    const fn written_by_other(&mut self, lsn: u64, clear_privilege: bool) {
+        if clear_privilege && lsn > self.attributes.change {
             self.attributes.mode = without_privilege(self.attributes.mode);
         }
     }

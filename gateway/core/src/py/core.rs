@@ -19,10 +19,10 @@ use super::convert::{
 use super::fence::PyFence;
 use super::key_ring::KeyRing;
 use super::pack_store::footer_to;
+use super::sim_world::{SimWorld, open_engine};
 use super::types::{build, types};
 use super::{capsule, replay, stats};
 use crate::attributes::Names;
-use crate::clock::SystemClock;
 use crate::engine::{Config, Engine, MirrorRules};
 use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
@@ -41,7 +41,7 @@ enum Phase {
 
 #[pyclass(module = "gateway._core", frozen)]
 pub struct Core {
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     phase: Mutex<Phase>,
 }
 
@@ -58,7 +58,8 @@ impl Core {
     #[new]
     #[pyo3(signature = (*, keys = None, fence = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
         journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, store_wait_s = 30.0,
-        wait_slots = 100, mirror_wait_s = 10.0, members_file = None, membership = 0, members = Vec::new(), accept_loss = false))]
+        wait_slots = 100, mirror_wait_s = 10.0, members_file = None, membership = 0, members = Vec::new(), accept_loss = false,
+        world = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
@@ -86,6 +87,7 @@ impl Core {
         membership: u64,
         members: Vec<Vec<u8>>,
         accept_loss: bool,
+        world: Option<&SimWorld>,
     ) -> PyResult<Self> {
         let mirror_wait = Duration::try_from_secs_f64(mirror_wait_s)
             .map_err(|error| CoreError::Invalid(format!("mirror_wait_s: {error}")))?;
@@ -119,12 +121,10 @@ impl Core {
             store_wait,
             mirrors,
         };
-        let (keys, fence) = (keys.map(|keys| keys.0.clone()), PyFence::or_open(fence));
-        let engine = py.detach(|| -> Result<_> {
-            let gate = Some(fence.clone() as _);
-            let store = caudal_blocks::open_gated_store(store_url, &store_options, store_wait, gate)?;
-            Engine::open(config, packs::keyed(store, keys), fence, Arc::new(SystemClock))
-        })?;
+        let keys = keys.map(|keys| keys.0.clone());
+        let fence = PyFence::or_open(fence);
+        let world = world.map(|world| world.0.clone());
+        let engine = py.detach(|| open_engine(config, store_url, &store_options, keys, fence, world))?;
         Ok(Self {
             engine,
             phase: Mutex::new(Phase::New),

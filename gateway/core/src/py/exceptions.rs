@@ -67,13 +67,14 @@ impl From<Error> for PyErr {
         let text = error.to_string();
         match error {
             Error::NotResident(_) => NotResident::new_err(text),
-            Error::Busy(_) => Busy::new_err(text),
+            // Of one that is fenced the client asks again, and meets the owner.
+            Error::Busy(_) | Error::Fenced => Busy::new_err(text),
             Error::Store(_) | Error::StoreAway(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
             Error::StaleJournal(_) => StaleJournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
             Error::Corrupt(_) => CorruptError::new_err(text),
-            Error::Misuse(_) | Error::Closed | Error::Fenced | Error::Cache(_) => CoreError::new_err(text),
+            Error::Misuse(_) | Error::Closed | Error::Cache(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
             Error::Stale(_) | Error::TooLarge | Error::BeyondEnd | Error::NoSpace | Error::Io(_) => {
                 PyOSError::new_err((error.errno(), text))

@@ -1,13 +1,16 @@
 //! `JournalTail`: row transactions from a journal that another process writes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use caudal_journal::Tail;
+use caudal_journal::disk::{Disk, SystemDisk};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::convert::fs_id_from;
+use super::sim_world::SimWorld;
 use crate::errors::{CoreError, Result};
 use crate::inode::payload::KIND_ROWS;
 
@@ -31,10 +34,21 @@ fn next_rows(tail: &mut Tail, durable_lsn: u64, max_bytes: u64) -> Result<Vec<(u
 #[pymethods]
 impl JournalTail {
     #[new]
-    fn new(py: Python<'_>, journal: Vec<PathBuf>, fs_id: &[u8], from_lsn: u64) -> PyResult<Self> {
+    #[pyo3(signature = (journal, fs_id, from_lsn, world = None))]
+    fn new(
+        py: Python<'_>,
+        journal: Vec<PathBuf>,
+        fs_id: &[u8],
+        from_lsn: u64,
+        world: Option<&SimWorld>,
+    ) -> PyResult<Self> {
         let fs_id = fs_id_from(fs_id)?;
+        let disk: Arc<dyn Disk> = match world {
+            Some(world) => Arc::new(world.0.disk()),
+            None => Arc::new(SystemDisk),
+        };
         let tail = py
-            .detach(|| Tail::open(&journal, fs_id, from_lsn))
+            .detach(|| Tail::open_on(disk, &journal, fs_id, from_lsn))
             .map_err(CoreError::from)?;
         Ok(Self(Mutex::new(tail.only(KIND_ROWS))))
     }

@@ -10,6 +10,7 @@ mod journal_tail;
 mod key_ring;
 mod pack_store;
 mod replay;
+mod sim_world;
 mod stats;
 mod types;
 
@@ -72,6 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<key_ring::ObjectSealer>()?;
     module.add_class::<key_ring::ObjectOpener>()?;
     module.add_function(wrap_pyfunction!(key_ring::sealed_with, module)?)?;
+    module.add_class::<sim_world::SimWorld>()?;
     module.add_class::<journal_tail::JournalTail>()?;
     module.add_function(wrap_pyfunction!(pass_failpoint, module)?)?;
     // Written by PyO3; the stub lists the names.

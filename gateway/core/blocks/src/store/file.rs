@@ -42,10 +42,14 @@ pub struct FileStore {
 struct DurableDirs(Mutex<HashSet<PathBuf>>);
 
 impl FileStore {
-    /// Opens the directory, which is made where there is none. `token` is a random number.
+    /// Opens the directory, which has to be there: who took the file system made it, and one that is gone is a disk that is not
+    /// mounted, in whose place nothing must be put. `token` is a random number.
     pub fn open(root: &Path, token: u64) -> io::Result<Self> {
         let incoming = root.join(INCOMING);
-        fs::create_dir_all(&incoming)?;
+        match fs::create_dir(&incoming) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
         remove_left_over(&incoming, SystemTime::now())?;
         Ok(Self {
             root: Arc::new(fs::canonicalize(root)?),

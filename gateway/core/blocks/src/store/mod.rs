@@ -8,6 +8,7 @@ mod health;
 mod object;
 pub mod open;
 mod retry;
+mod simulated;
 mod stats;
 
 use std::ops::Range;
@@ -21,6 +22,7 @@ pub use gate::{Change, Gate, Gated};
 pub use health::{HealthReport, StoreState};
 pub use object::ObjectBackend;
 pub use retry::{RetryPolicy, Retrying};
+pub use simulated::{SimStore, Troubles};
 pub use stats::{Measured, StoreStats};
 
 use crate::error::StoreError;

@@ -1,13 +1,14 @@
 //! From a URL to a store.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::FileStore;
 use super::{Gate, Gated, Measured, RetryPolicy, Retrying, Store, azure};
-use crate::error::{BlockError, Result};
+use crate::error::{BlockError, Result, StoreError};
 
 /// How long an operation is tried again where nobody says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,8 +36,15 @@ pub fn open_gated_store(
     };
     match url.split_once("://") {
         Some(("file", path)) if path.starts_with('/') => {
-            let store = FileStore::open(Path::new(path), rand::random())
-                .map_err(|error| BlockError::Config(format!("{path}: {error}")))?;
+            let store =
+                FileStore::open(Path::new(path), rand::random()).map_err(|error| match error.kind() {
+                    // A disk that is not mounted, say.
+                    io::ErrorKind::NotFound => BlockError::Store(StoreError::Temporary {
+                        key: path.to_owned(),
+                        message: error.to_string(),
+                    }),
+                    _ => BlockError::Config(format!("{path}: {error}")),
+                })?;
             let policy = policy(patience.min(DISK_PATIENCE));
             Ok(Arc::new(Retrying::new(
                 Gated::new(Measured::new(store), gate),

@@ -161,7 +161,11 @@ async fn packs(store: &dyn Store) {
 #[test]
 fn directory() {
     let dir = tempfile::tempdir().unwrap();
-    let store = FileStore::open(&dir.path().join("new/one"), 1).unwrap();
+    let one = dir.path().join("new/one");
+    let missing = FileStore::open(&one, 1).err().unwrap();
+    assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
+    std::fs::create_dir_all(&one).unwrap();
+    let store = FileStore::open(&one, 1).unwrap();
     runtime().block_on(whole(&store));
     let left = std::fs::read_dir(dir.path().join("new/one/.incoming"))
         .unwrap()

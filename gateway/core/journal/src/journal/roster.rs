@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use super::{Journal, wait_ended};
+use super::{Journal, Running, wait_ended};
 use crate::error::{JournalError, Result};
 use crate::member::Member;
 use crate::mirrors::Change;
@@ -37,8 +37,8 @@ impl Journal {
             shared.options.on_mirror_lost.clone(),
         );
         member.wanted.store(true, Ordering::Relaxed);
-        let mut threads = self.threads.lock();
-        let Some(threads) = threads.as_mut() else {
+        let mut running = self.running.lock();
+        let Running::Threads(threads) = &mut *running else {
             return Err(JournalError::Closed);
         };
         let busy = |(old, keeper): &(Arc<Member>, JoinHandle<()>)| {

@@ -3,8 +3,6 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
-pub mod sim;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,25 +1,20 @@
 //! A disk in memory. What was not synced is lost when power fails: any sector of a write, any name in a directory.
 
+mod content;
+
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use caudal_journal::disk::{Disk, DiskFile, Site};
+use caudal_base::fate::Fate;
 use parking_lot::Mutex;
 
-const SECTOR: usize = 512;
-
-#[derive(Default)]
-struct Content {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Written since the last sync, by the number of the write.
-    pending: BTreeMap<u64, (usize, Vec<u8>)>,
-    writes: u64,
-}
+use crate::disk::{Disk, DiskFile, Site};
+use content::Content;
 
 type Node = Arc<Mutex<Content>>;
 
@@ -32,8 +27,8 @@ enum NameChange {
 
 #[derive(Default)]
 struct Names {
-    now: HashMap<PathBuf, Node>,
-    durable: HashMap<PathBuf, Node>,
+    now: BTreeMap<PathBuf, Node>,
+    durable: BTreeMap<PathBuf, Node>,
     pending: Vec<NameChange>,
 }
 
@@ -42,6 +37,10 @@ struct Names {
 pub enum Fault {
     /// Every access fails.
     Error,
+    /// Every access fails after so many more.
+    ErrorAfter(u64),
+    /// Syncs do nothing, and say that they did.
+    Forgetful,
     /// Syncs take so many milliseconds.
     Slow(u64),
     /// Space ran out: files cannot grow.
@@ -55,6 +54,8 @@ struct Shared {
     sites: Mutex<HashMap<PathBuf, Site>>,
     syncs: AtomicU64,
     writes: AtomicU64,
+    /// What befalls the machine that the disk is in.
+    fate: Option<Arc<Fate>>,
 }
 
 /// The disk; clones are the same one.
@@ -68,22 +69,11 @@ struct SimFile {
 }
 
 fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).to_owned()
-}
-
-fn not_found() -> io::Error {
-    io::ErrorKind::NotFound.into()
-}
-
-fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
-    if bytes.len() < at + data.len() {
-        bytes.resize(at + data.len(), 0);
-    }
-    bytes[at..at + data.len()].copy_from_slice(data);
+    path.parent().unwrap_or(Path::new("")).into()
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut HashMap<PathBuf, Node>) {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
             Self::Link(path, node) => {
                 names.insert(path.clone(), node.clone());
@@ -106,13 +96,34 @@ impl NameChange {
 }
 
 impl Shared {
+    /// For every access: an error of a broken disk, or of a dead machine.
     fn check(&self, dir: &Path) -> io::Result<()> {
-        let fault = self.faults.lock().get(dir).copied();
-        if fault == Some(Fault::Error) {
-            Err(io::Error::other("the disk is broken"))
-        } else {
-            Ok(())
+        if let Some(fate) = &self.fate {
+            fate.check()?;
         }
+        let mut faults = self.faults.lock();
+        match faults.get_mut(dir) {
+            Some(Fault::ErrorAfter(left)) if *left > 0 => *left -= 1,
+            Some(Fault::Error | Fault::ErrorAfter(_)) => return Err(io::Error::other("the disk is broken")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_powered(&self) -> bool {
+        self.fate.as_ref().is_none_or(|fate| fate.alive())
+    }
+
+    /// A change of the disk: a step of the machine.
+    fn act<T>(&self, what: fmt::Arguments<'_>, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match &self.fate {
+            Some(fate) => fate.act(what, f),
+            None => f(),
+        }
+    }
+
+    fn fault(&self, dir: &Path) -> Option<Fault> {
+        self.faults.lock().get(dir).copied()
     }
 
     fn change(&self, change: NameChange) {
@@ -122,11 +133,25 @@ impl Shared {
     }
 
     fn node(&self, path: &Path) -> io::Result<Node> {
-        self.names.lock().now.get(path).cloned().ok_or_else(not_found)
+        self.names
+            .lock()
+            .now
+            .get(path)
+            .cloned()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl SimDisk {
+    /// An empty disk of a machine.
+    #[must_use]
+    pub fn of(fate: Arc<Fate>) -> Self {
+        Self(Arc::new(Shared {
+            fate: Some(fate),
+            ..Shared::default()
+        }))
+    }
+
     /// Lets a directory fail from now on.
     pub fn fail(&self, dir: &Path, fault: Fault) {
         self.0.faults.lock().insert(dir.to_owned(), fault);
@@ -141,14 +166,17 @@ impl SimDisk {
         self.0.sites.lock().insert(dir.to_owned(), site);
     }
 
-    /// Everything in a directory is gone.
-    pub fn empty(&self, dir: &Path) {
+    /// Another, empty disk takes the place of the one that the directory was on.
+    pub fn replace(&self, dir: &Path) {
         let mut names = self.0.names.lock();
-        names.now.retain(|path, _| path.parent() != Some(dir));
-        names.durable.retain(|path, _| path.parent() != Some(dir));
+        names.now.retain(|path, _| parent(path) != dir);
+        names.durable.retain(|path, _| parent(path) != dir);
         names.pending.retain(|change| change.dir() != dir);
     }
 
+    pub fn heal_all(&self) {
+        self.0.faults.lock().clear();
+    }
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.0.syncs.load(Ordering::SeqCst)
@@ -157,6 +185,14 @@ impl SimDisk {
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.0.writes.load(Ordering::SeqCst)
+    }
+
+    fn file(&self, node: Node, path: &Path) -> Arc<dyn DiskFile> {
+        Arc::new(SimFile {
+            node,
+            dir: parent(path),
+            shared: self.0.clone(),
+        })
     }
 
     /// The disk as it is found when power fails now. `survives` decides for each unsynced sector and name. Whoever still
@@ -171,36 +207,22 @@ impl SimDisk {
             }
         }
         let mut copies: HashMap<*const Mutex<Content>, Node> = HashMap::new();
-        let mut found = HashMap::new();
+        let mut found = BTreeMap::new();
         for (path, node) in kept {
-            let copy = copies.entry(Arc::as_ptr(&node)).or_insert_with(|| {
-                let content = node.lock();
-                let mut bytes = content.durable.clone();
-                for (at, data) in content.pending.values() {
-                    let mut start = 0;
-                    while start < data.len() {
-                        let end = (start + SECTOR - (at + start) % SECTOR).min(data.len());
-                        if survives() {
-                            put(&mut bytes, at + start, &data[start..end]);
-                        }
-                        start = end;
-                    }
-                }
-                Arc::new(Mutex::new(Content {
-                    now: bytes.clone(),
-                    durable: bytes,
-                    ..Content::default()
-                }))
-            });
+            let copy = copies
+                .entry(Arc::as_ptr(&node))
+                .or_insert_with(|| Arc::new(Mutex::new(node.lock().after_power_loss(&mut survives))));
             found.insert(path, copy.clone());
         }
-        let disk = Self::default();
-        *disk.0.names.lock() = Names {
-            now: found.clone(),
-            durable: found,
-            pending: Vec::new(),
-        };
-        disk
+        Self(Arc::new(Shared {
+            names: Mutex::new(Names {
+                now: found.clone(),
+                durable: found,
+                pending: Vec::new(),
+            }),
+            fate: self.0.fate.clone(),
+            ..Shared::default()
+        }))
     }
 }
 
@@ -221,50 +243,46 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.0.check(&parent(path))?;
         let node = Node::default();
-        self.0.change(NameChange::Link(path.to_owned(), node.clone()));
-        Ok(Arc::new(SimFile {
-            node,
-            dir: parent(path),
-            shared: self.0.clone(),
-        }))
+        self.0.act(format_args!("create {}", path.display()), || {
+            self.0.change(NameChange::Link(path.to_owned(), node.clone()));
+            Ok(())
+        })?;
+        Ok(self.file(node, path))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.0.check(&parent(path))?;
-        let node = self.0.node(path)?;
-        Ok(Arc::new(SimFile {
-            node,
-            dir: parent(path),
-            shared: self.0.clone(),
-        }))
+        Ok(self.file(self.0.node(path)?, path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.check(&parent(from))?;
         let node = self.0.node(from)?;
-        self.0
-            .change(NameChange::Rename(from.to_owned(), to.to_owned(), node));
-        Ok(())
+        let what = format_args!("rename {} {}", from.display(), to.display());
+        self.0.act(what, || {
+            self.0
+                .change(NameChange::Rename(from.to_owned(), to.to_owned(), node));
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.check(&parent(path))?;
         self.0.node(path)?;
-        self.0.change(NameChange::Remove(path.to_owned()));
-        Ok(())
+        self.0.act(format_args!("remove {}", path.display()), || {
+            self.0.change(NameChange::Remove(path.to_owned()));
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.check(dir)?;
-        let mut names = self.0.names.lock();
-        let (synced, left) = std::mem::take(&mut names.pending)
-            .into_iter()
-            .partition(|change: &NameChange| change.dir() == dir);
-        names.pending = left;
-        for change in synced {
-            change.apply(&mut names.durable);
-        }
-        Ok(())
+        self.0.act(format_args!("sync {}", dir.display()), || {
+            if self.0.fault(dir) != Some(Fault::Forgetful) {
+                self.0.sync_names(dir);
+            }
+            Ok(())
+        })
     }
 
     fn site(&self, dir: &Path) -> io::Result<Site> {
@@ -273,10 +291,22 @@ impl Disk for SimDisk {
     }
 }
 
+impl Shared {
+    fn sync_names(&self, dir: &Path) {
+        let mut names = self.names.lock();
+        let (synced, left) = std::mem::take(&mut names.pending)
+            .into_iter()
+            .partition(|change: &NameChange| change.dir() == dir);
+        names.pending = left;
+        for change in synced {
+            change.apply(&mut names.durable);
+        }
+    }
+}
+
 impl SimFile {
     fn grows(&self, end: u64) -> io::Result<()> {
-        let full = self.shared.faults.lock().get(&self.dir) == Some(&Fault::Full);
-        if full && end > self.node.lock().now.len() as u64 {
+        if self.shared.fault(&self.dir) == Some(Fault::Full) && end > self.node.lock().len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -289,54 +319,58 @@ impl DiskFile for SimFile {
         let data: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
         self.grows(offset + data.len() as u64)?;
         self.shared.writes.fetch_add(1, Ordering::SeqCst);
-        let mut content = self.node.lock();
-        put(&mut content.now, offset as usize, &data);
-        content.writes += 1;
-        let number = content.writes;
-        content.pending.insert(number, (offset as usize, data));
-        Ok(())
+        let sum = self.shared.fate.as_ref().map_or(0, |_| crc32c::crc32c(&data));
+        let what = format_args!("write {} {offset}+{} {sum:08x}", self.dir.display(), data.len());
+        self.shared.act(what, || {
+            self.node.lock().write(offset as usize, data);
+            Ok(())
+        })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.shared.check(&self.dir)?;
-        let content = self.node.lock();
-        let start = (offset as usize).min(content.now.len());
-        let count = buffer.len().min(content.now.len() - start);
-        buffer[..count].copy_from_slice(&content.now[start..start + count]);
-        Ok(count)
+        Ok(self.node.lock().read(offset as usize, buffer))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.shared.check(&self.dir)?;
+        let checked = self.shared.check(&self.dir);
+        if checked.is_err() && self.shared.is_powered() {
+            // As Linux does: what could not be written counts as written.
+            let mut content = self.node.lock();
+            let upto = content.writes();
+            content.give_up(upto);
+        }
+        checked?;
         // Only what was written before counts.
-        let upto = self.node.lock().writes;
-        let fault = self.shared.faults.lock().get(&self.dir).copied();
+        let upto = self.node.lock().writes();
+        let fault = self.shared.fault(&self.dir);
         if let Some(Fault::Slow(ms)) = fault {
             std::thread::sleep(Duration::from_millis(ms));
         }
         self.shared.check(&self.dir)?;
         self.shared.syncs.fetch_add(1, Ordering::SeqCst);
-        let mut content = self.node.lock();
-        let size = content.now.len();
-        content.durable.resize(size, 0);
-        let later = content.pending.split_off(&(upto + 1));
-        let synced = std::mem::replace(&mut content.pending, later);
-        for (at, data) in synced.into_values() {
-            put(&mut content.durable, at, &data);
-        }
-        Ok(())
+        self.shared
+            .act(format_args!("sync file of {}", self.dir.display()), || {
+                if fault != Some(Fault::Forgetful) {
+                    self.node.lock().sync(upto);
+                }
+                Ok(())
+            })
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.shared.check(&self.dir)?;
         self.grows(bytes)?;
-        self.node.lock().now.resize(bytes as usize, 0);
-        Ok(())
+        self.shared
+            .act(format_args!("allocate {bytes} in {}", self.dir.display()), || {
+                self.node.lock().resize(bytes as usize);
+                Ok(())
+            })
     }
 
     fn size(&self) -> io::Result<u64> {
         self.shared.check(&self.dir)?;
-        Ok(self.node.lock().now.len() as u64)
+        Ok(self.node.lock().len())
     }
 
     fn start_writing(&self, _offset: u64, _len: u64) -> io::Result<()> {

@@ -1,0 +1,116 @@
+"""No route without a permission: each names its role, and its request is let in before anything of it is read."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from sqlalchemy import select
+
+from admin_api import tables
+from admin_api.problems import Problem
+from admin_api.security import Principal, Role, digest, same, split_token
+from admin_api.services import Services, services_of
+
+LOCAL_SCOPE: Final = "caudal.local"
+"""Set in the scope of requests that came by the local socket, whose peer the kernel named."""
+COOKIE: Final = "__Host-caudal"
+ROLE_KEY: Final = "x-caudal-role"
+PUBLIC: Final = "public"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def needs(role: Role) -> dict[str, Any]:
+    """A route's permission, as its openapi_extra."""
+    return {ROLE_KEY: role.value, "security": [{"token": []}, {"session": []}]}
+
+
+def public() -> dict[str, Any]:
+    """A route that everybody may call."""
+    return {ROLE_KEY: PUBLIC, "security": []}
+
+
+class GuardedRoute(APIRoute):
+    """Raises TypeError when it is made without a permission."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        declared = (self.openapi_extra or {}).get(ROLE_KEY)
+        if declared is None:
+            raise TypeError(f"the route {self.path} declares no permission")
+        handle: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            if declared != PUBLIC:
+                request.state.principal = await run_in_threadpool(admit, request, Role(declared))
+            return await handle(request)
+
+        return guarded
+
+
+def admit(request: Request, needed: Role) -> Principal:
+    """Who calls. Raises Problem: 401 when nobody known does, 403 when they may not."""
+    principal = identify(request, services_of(request))
+    if principal is None:
+        raise Problem(
+            401,
+            "unauthorized",
+            "a valid token is needed",
+            "send it as `Authorization: Bearer TOKEN`; `caudal token create` makes one",
+            {"WWW-Authenticate": 'Bearer realm="caudal"'},
+        )
+    if not principal.role.covers(needed):
+        raise Problem(403, "forbidden", f"this takes the role {needed}; yours is {principal.role}")
+    if principal.csrf_hash is not None and request.method not in SAFE_METHODS:
+        sent = request.headers.get("x-csrf-token", "")
+        if not same(digest(sent), principal.csrf_hash):
+            raise Problem(403, "csrf", "the session's X-CSRF-Token is missing or wrong", "sign in again")
+    return principal
+
+
+def address_of(request: Request) -> str:
+    return "local" if request.scope.get(LOCAL_SCOPE) else request.client.host if request.client else "unknown"
+
+
+def identify(request: Request, services: Services) -> Principal | None:
+    """The caller by token, session or local socket, in this order."""
+    address = address_of(request)
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, text = header.partition(" ")
+        return _by_token(services, text.strip(), address) if scheme.lower() == "bearer" else None
+    if (cookie := request.cookies.get(COOKIE)) is not None:
+        return _by_session(services, cookie, address)
+    if request.scope.get(LOCAL_SCOPE):
+        return Principal("local:root", Role.ADMIN, address)
+    return None
+
+
+def _by_token(services: Services, text: str, address: str) -> Principal | None:
+    parts = split_token(text)
+    if parts is None:
+        return None
+    table = tables.tokens
+    with services.engine.connect() as connection:
+        found = connection.execute(select(table).where(table.c.public_id == parts[0])).mappings().first()
+    if found is None or not same(found["secret_hash"], digest(parts[1])):
+        return None
+    if found["expires_s"] is not None and found["expires_s"] <= services.now_s():
+        return None
+    return Principal(f"token:{found['public_id']}", Role(found["role"]), address)
+
+
+def _by_session(services: Services, secret: str, address: str) -> Principal | None:
+    sessions, users = tables.sessions, tables.users
+    query = (
+        select(users.c.name, users.c.role, sessions.c.csrf_hash)
+        .join(users, users.c.id == sessions.c.user_id)
+        .where(sessions.c.secret_hash == digest(secret))
+        .where(sessions.c.expires_s > services.now_s())
+        .where(users.c.disabled.is_(False))
+    )
+    with services.engine.connect() as connection:
+        found = connection.execute(query).mappings().first()
+    if found is None:
+        return None
+    return Principal(f"user:{found['name']}", Role(found["role"]), address, found["csrf_hash"])

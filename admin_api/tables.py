@@ -1,0 +1,68 @@
+"""Tables of the service. Times are seconds since 1970; secrets stand here as hashes only."""
+
+from typing import Final
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+
+metadata: Final = MetaData()
+
+# `version` counts changes: it is the ETag.
+users: Final = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_s", Float, nullable=False),
+)
+
+# The secret has 256 random bits, so that a plain SHA-256 of it is enough.
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("public_id", String(32), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("created_by", String(80), nullable=False),
+    Column("expires_s", Float, nullable=True),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("csrf_hash", String(64), nullable=False),
+    Column("expires_s", Float, nullable=False, index=True),
+)
+
+# `detail`: JSON without secrets. Only the newest are kept.
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("principal", String(80), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+# Answers to creations that named an Idempotency-Key; without the secrets that they showed.
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("principal", String(80), primary_key=True),
+    Column("route", String(80), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("response", Text, nullable=False),
+    Column("created_s", Float, nullable=False, index=True),
+)

@@ -1,0 +1,150 @@
+"""The admin service beside a real server: TLS, tokens, figures, and what happens when one of the two dies."""
+
+import datetime
+import json
+import os
+import signal
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from admin_api import tls
+from tests.support.caudal import Caudal, undisturbed
+from tests.support.processes import kill, wait_until
+
+
+@pytest.fixture(scope="module")
+def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+    with undisturbed(module_disk_path) as make:
+        yield make(admin=True).start()
+
+
+def client(server: Caudal, token: str | None = None) -> httpx.Client:
+    """Over HTTPS, trusting the certificate that the service made."""
+    context = ssl.create_default_context(cafile=str(server.state / "admin/tls.crt"))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    address = f"https://localhost:{server.admin_port}/v1/"
+    return httpx.Client(base_url=address, verify=context, headers=headers, timeout=20)
+
+
+def token_of(server: Caudal, role: str) -> str:
+    return server.cli("token", "create", "--name", "test", "--role", role).splitlines()[-1]
+
+
+def admin_pid(server: Caudal) -> int:
+    return int((server.state / "run/admin.pid").read_text())
+
+
+def test_up_returned_with_the_service_answering(server: Caudal) -> None:
+    with client(server) as nobody:
+        assert nobody.get("ping").json() == {"ping": "pong"}
+        refused = nobody.get("status")
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "max-age" in refused.headers["strict-transport-security"]
+    for name in ("tls.key", "admin.db"):
+        assert stat.S_IMODE((server.state / "admin").stat().st_mode) == 0o700, name
+        assert (server.state / "admin" / name).exists()
+    assert stat.S_IMODE((server.state / "run/admin.sock").stat().st_mode) == 0o600
+
+
+def test_figures_of_real_work(server: Caudal) -> None:
+    with server.connect() as nfs:
+        nfs.write_file("/written", b"x" * 65536)
+    with client(server, token_of(server, "operator")) as operator:
+        begun = operator.post("journal/flush")
+        assert begun.status_code == 202, begun.text
+        place = begun.headers["location"].removeprefix("/v1/")
+        wait_until(lambda: operator.get(place).json()["state"] == "done", "the flush ends")
+        assert operator.get("objects").json()["puts"] >= 1
+        assert operator.get("journal").json()["mirrors"][0]["state"] == "healthy"
+        assert operator.get("health").json()["state"] == "ok"
+        text = operator.get("metrics").text
+        assert "caudal_up 1.0" in text
+        assert "caudal_writes_total" in text
+        assert operator.post("cache/drop", json={}).status_code == 204
+        keys = {one["key"]: one for one in operator.get("config").json()}
+        assert (keys["admin_port"]["value"], keys["admin_port"]["source"]) == (server.admin_port, "given")
+        assert keys["pack_bytes"]["source"] == "default"
+        assert operator.get("tokens").status_code == 403
+        with operator.stream("GET", "events") as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: status"
+            assert json.loads(next(lines).removeprefix("data: "))["journal"]["bytes"] > 0
+
+
+def test_the_command_line_over_the_network(server: Caudal) -> None:
+    env = {"CAUDAL_TOKEN": token_of(server, "admin")}
+    remote = ("--server", f"https://localhost:{server.admin_port}", "--json")
+    trusting = (*remote, "--ca-file", str(server.state / "admin/tls.crt"))
+    done = server.run("token", "list", *trusting, env=env)
+    assert done.returncode == 0, done.stderr
+    ids = [one["id"] for one in json.loads(done.stdout)]
+    distrusting = server.run("token", "list", *remote, env=env)
+    assert distrusting.returncode == 3
+    assert "--ca-file" in distrusting.stderr
+    server.cli("token", "revoke", ids[-1])
+    assert "a valid token is needed" in server.run("health", *trusting, env=env).stderr
+    actions = [one["action"] for one in json.loads(server.cli("audit", "list", "--json"))]
+    assert actions[0] == "token.revoke"
+
+
+def test_it_has_no_credential(server: Caudal) -> None:
+    names = {
+        pair.split(b"=")[0] for pair in Path(f"/proc/{admin_pid(server)}/environ").read_bytes().split(b"\0")
+    }
+    assert not [name for name in names if name.startswith((b"AZURE", b"CAUDAL"))]
+
+
+def test_a_killed_service_comes_back_with_what_it_knew(server: Caudal) -> None:
+    token = token_of(server, "viewer")
+    before = admin_pid(server)
+    os.kill(before, signal.SIGKILL)
+
+    def answers() -> bool:
+        try:
+            with client(server, token) as viewer:
+                return viewer.get("health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, "the service answers again")
+    assert admin_pid(server) != before
+
+
+def test_without_the_gateway_it_reads_and_changes_nothing(server: Caudal) -> None:
+    supervisor, gateway = server.pid("supervisor"), server.pid("ganesha")
+    assert supervisor is not None
+    assert gateway is not None
+    with client(server, token_of(server, "admin")) as admin:
+        assert admin.get("journal").json()["gateway_down"] is None
+        # The supervisor would start it again within a moment.
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            kill(gateway)
+            wait_until(lambda: admin.get("journal").json()["gateway_down"] is not None, "it notices")
+            refused = admin.post("journal/flush")
+            assert (refused.status_code, refused.json()["code"]) == (503, "gateway_down")
+            assert admin.get("health").json()["read_only"]
+            assert "caudal_up 0.0" in admin.get("metrics").text
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        wait_until(lambda: admin.get("journal").json()["gateway_down"] is None, "it is back", timeout_s=40)
+
+
+def test_another_certificate_takes_the_place_of_its_own(server: Caudal, disk_path: Path) -> None:
+    certificate, key = tls.ensure(
+        disk_path,
+        "nas.example",
+        lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251
+    )
+    files = {"--admin-certificate": certificate, "--admin-certificate-key": key}
+    server.cli("down")
+    server.options = (*server.options, *(str(word) for pair in files.items() for word in pair))
+    server.start()
+    served = ssl.get_server_certificate(("localhost", server.admin_port))
+    assert served.strip() == certificate.read_text().strip()

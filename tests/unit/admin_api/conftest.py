@@ -1,0 +1,132 @@
+"""The service over a scripted gateway, asked in this process; clocks stand still unless a test moves them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from admin_api.app import make_app
+from admin_api.guard import LOCAL_SCOPE
+from admin_api.link import GatewayLink
+from admin_api.operations import Operations
+from admin_api.services import Services
+from admin_api.settings import Setting, Settings
+from admin_api.storage import open_engine
+from gateway.errors import ControlError, NotRunningError
+
+STATUS: dict[str, Any] = {
+    "cache": {
+        "l1": {"hits": 3, "misses": 1, "bytes": 5, "capacity_bytes": 9, "errors": 0, "off": None},
+        "l2": {"hits": 0, "misses": 0, "bytes": 0, "capacity_bytes": 0, "errors": 0, "off": "none"},
+        "unreadable_blocks": 0,
+    },
+    "journal": {
+        "mirrors": [{"path": "/j0", "state": "healthy"}],
+        "bytes": 10,
+        "limit_bytes": 100,
+        "commit_us_p99": 250.0,
+        "oldest_unflushed_s": None,
+    },
+    "store": {"state": "ok", "last_error": None},
+    "objects": {"gets": 7, "get_bytes": 70, "errors": 0},
+    "flush": {"dirty_bytes": 4, "dirty_inodes": 1, "error": None},
+    "checkpoint": {"lsn": 1, "error": None},
+}
+
+
+class Gateway:
+    """What answers behind the control client. down: nobody does. calls: what was asked for, beside status and ping."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.refuses = ""
+        self.status = STATUS
+        self.calls: list[tuple[str, dict[str, object]]] = []
+
+    def connect(self, _timeout_s: float | None) -> "Gateway":
+        return self
+
+    def call(self, op: str, **fields: object) -> Any:
+        if self.down:
+            raise NotRunningError("no server answers")
+        if op == "status":
+            return self.status
+        if op != "ping":
+            self.calls.append((op, fields))
+            if self.refuses:
+                raise ControlError("refused", self.refuses)
+        return {"dirty_bytes": 0}
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+class Api:
+    """The service, its gateway, and its clocks."""
+
+    def __init__(self, directory: Path) -> None:
+        self.gateway = Gateway()
+        self.now_s = 1_800_000_000.0
+        ids = iter(range(1_000_000))
+        settings = Settings(
+            port=1,
+            directory=directory,
+            control_socket=directory / "c",
+            admin_socket=directory / "a",
+            log=directory / "l",
+            log_level="info",
+            version="9.9",
+            certificate=None,
+            certificate_key=None,
+            config=[Setting("nfs_port", 2049, "default", "TCP port of NFS.")],
+        )
+        clock: Callable[[], float] = lambda: self.now_s  # noqa: E731
+        self.services = Services(
+            settings=settings,
+            engine=open_engine(settings.database_url),
+            link=GatewayLink(self.gateway.connect, clock),
+            operations=Operations(clock, lambda: f"{next(ids):016x}"),
+            now_s=clock,
+            monotonic_s=clock,
+        )
+        self.app: FastAPI = make_app(self.services)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = None, **more: Any
+    ) -> httpx.Response:
+        """One request from the network, with a token where it is given."""
+        headers = {**more.pop("headers", {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+        return self._ask(self.app, method, path, json=body, headers=headers, **more)
+
+    def local(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """One request by the local socket."""
+
+        async def marked(scope: Any, receive: Any, send: Any) -> None:
+            await self.app({**scope, LOCAL_SCOPE: True}, receive, send)
+
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._ask(marked, method, path, json=body, headers=named)
+
+    def _ask(self, app: Any, method: str, path: str, **more: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="https://caudal") as client:
+                return await client.request(method, f"/v1/{path}", **more)
+
+        return asyncio.run(once())
+
+    def token(self, role: str, **more: object) -> str:
+        made = self.local("POST", "tokens", {"name": f"t-{role}", "role": role, **more})
+        assert made.status_code == 201, made.text
+        return made.json()["token"]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    made = Api(tmp_path)
+    yield made
+    made.services.engine.dispose()
