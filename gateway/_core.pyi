@@ -584,8 +584,11 @@ class SimWorld:
     def forget_syncs(self, directory: str) -> None:
         """Syncs there do nothing and say that they did, until the next start."""
 
+    def heal_disk(self, directory: str) -> None:
+        """The disk works again, with what it has."""
+
     def replace_disk(self, directory: str) -> None:
-        """An empty disk takes the place of the directory's, with nothing of what was on it. Close every core before."""
+        """An empty disk takes the place of the directory's, with nothing of what was on it."""
 
     def set_troubles(self, **troubles: float) -> None:
         """Probabilities of each trouble of the store from now on, those not named being 0.

@@ -264,7 +264,10 @@ class Steward:
         )
 
     def _tail_by(self, owner: ControlOwner) -> Callable[[int], MirroredTail]:
-        return lambda from_lsn: MirroredTail(owner.journal_mirrors, self._fs_id, from_lsn)
+        def open_tail(dirs: list[str], from_lsn: int) -> _core.JournalTail:
+            return _core.JournalTail(dirs, self._fs_id, from_lsn)
+
+        return lambda from_lsn: MirroredTail(owner.journal_mirrors, open_tail, from_lsn)
 
     def _dead_waiting(self, lsn: int) -> bool:
         dead_before_s = int(_now_s() - self._config.gc_grace_s)

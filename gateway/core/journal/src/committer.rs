@@ -21,7 +21,7 @@ use crate::mirrors::{Asked, Mirrors, Round};
 use crate::returns::Returns;
 use crate::room::Room;
 use crate::state::{Start, State};
-use crate::{Appended, Timing};
+use crate::{Appended, Options, Timing};
 
 /// Written out although nobody waits, once the batch is so large.
 const WRITE_BYTES: u64 = 4 << 20;
@@ -45,6 +45,7 @@ pub struct Committer {
     space: Condvar,
     segment_bytes: u64,
     timing: Timing,
+    by_hand: bool,
 }
 
 impl Committer {
@@ -54,7 +55,7 @@ impl Committer {
         room: Arc<Room>,
         mirrors: Mirrors,
         returns: Arc<Returns>,
-        timing: Timing,
+        options: &Options,
     ) -> Self {
         Self {
             durable: Durable::new(start.previous_lsn),
@@ -70,7 +71,8 @@ impl Committer {
             work: Condvar::new(),
             space: Condvar::new(),
             segment_bytes: start.segment_bytes,
-            timing,
+            timing: options.timing,
+            by_hand: options.by_hand,
             state: Mutex::new(State::new(start)),
         }
     }

@@ -257,12 +257,11 @@ impl Journal {
 
     /// A single mirror has the room when this returns; of several each is left to its keeper, lest one that hangs is waited for.
     fn drop_segment(&self, first_lsn: u64) -> io::Result<()> {
-        match &self.shared.roster.healthy()[..] {
-            [only] => keeper::drop_segment(only, first_lsn),
-            several => {
-                several.iter().for_each(|member| member.doom(first_lsn));
-                Ok(())
-            }
+        let healthy = self.shared.roster.healthy();
+        healthy.iter().for_each(|member| member.doom(first_lsn));
+        match &healthy[..] {
+            [only] => keeper::drop_doomed(only),
+            _ => Ok(()),
         }
     }
 
@@ -310,10 +309,10 @@ impl Journal {
         self.committer().write_out(sync);
     }
 
-    /// What the keepers of healthy mirrors do after each new segment: makes spares where there are too few, drops what was trimmed.
+    /// One turn of what the keepers of mirrors do: makes spares, drops what was trimmed, brings back what was lost.
     pub fn tend_mirrors(&self) {
-        for member in self.shared.roster.healthy() {
-            keeper::tend(&self.shared, &member);
+        for member in self.shared.roster.all() {
+            keeper::see_to(&self.shared, &member);
         }
     }
 

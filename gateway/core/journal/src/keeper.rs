@@ -34,38 +34,70 @@ fn run(shared: &Arc<Shared>, member: &Arc<Member>) {
     let ended = || shared.stopping.load(Ordering::Relaxed) || member.removed.load(Ordering::Relaxed);
     let mut failures = 0;
     while !ended() {
-        match member.state() {
-            MirrorState::Healthy => {
-                failures = 0;
-                tend(shared, member);
-            }
-            MirrorState::Rebuilding => {}
-            MirrorState::Lost => match bring_back(shared, member) {
-                Ok(()) => {}
-                Err(Stays::Because(why)) => member.explain(&why),
-                Err(Stays::Failed(why)) => {
-                    member.explain(&why);
-                    failures += 1;
-                }
-            },
+        match see_to(shared, member) {
+            Seen::Healthy => failures = 0,
+            Seen::Waits => {}
+            Seen::Failed => failures += 1,
         }
         if ended() {
             break;
         }
         let look = shared.options.timing.look * (1 << failures.min(MOST_DOUBLINGS));
-        let healthy = member.state() == MirrorState::Healthy;
-        member.bell.wait((!healthy).then_some(look));
+        member.bell.wait(Some(look));
+    }
+}
+
+/// How a turn found the mirror.
+pub enum Seen {
+    Healthy,
+    Waits,
+    /// It could not be rebuilt.
+    Failed,
+}
+
+/// One turn with a mirror: what it needs now.
+pub fn see_to(shared: &Arc<Shared>, member: &Arc<Member>) -> Seen {
+    match member.state() {
+        MirrorState::Healthy => {
+            tend(shared, member);
+            Seen::Healthy
+        }
+        MirrorState::Rebuilding => Seen::Waits,
+        MirrorState::Lost => match bring_back(shared, member) {
+            Ok(()) => Seen::Waits,
+            Err(Stays::Because(why)) => {
+                member.explain(&why);
+                Seen::Waits
+            }
+            Err(Stays::Failed(why)) => {
+                member.explain(&why);
+                Seen::Failed
+            }
+        },
+    }
+}
+
+/// Whether the open segment is still in the mirror's directory. Writes to a file that was removed, or whose disk lies under
+/// another one now, succeed, and would not be there after a crash.
+fn has_open_segment(shared: &Shared, member: &Member) -> bool {
+    let open = || shared.committer.disk_segment();
+    let segment = open();
+    match shared.options.disk.open(&member.dir.join(file_name(segment))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => segment != open(),
+        _ => true,
     }
 }
 
 /// Drops what was trimmed, and makes spares whenever a segment was begun.
-pub fn tend(shared: &Shared, member: &Member) {
+fn tend(shared: &Shared, member: &Member) {
     let Some(spares) = member.spares() else { return };
-    for first_lsn in member.take_doomed() {
-        if let Err(error) = drop_segment(member, first_lsn) {
-            member.lose(&error.to_string());
-            return;
-        }
+    if !has_open_segment(shared, member) {
+        member.lose("its files are gone");
+        return;
+    }
+    if let Err(error) = drop_doomed(member) {
+        member.lose(&error.to_string());
+        return;
     }
     while member.is_healthy() && !shared.stopping.load(Ordering::Relaxed) && spares.wants_more() {
         match spares.make(&shared.stopping, !shared.options.by_hand) {
@@ -77,15 +109,17 @@ pub fn tend(shared: &Shared, member: &Member) {
     }
 }
 
-/// Takes a segment out of the journal in one mirror.
-pub fn drop_segment(member: &Member, first_lsn: u64) -> io::Result<()> {
+/// Takes the doomed segments out of the journal in one mirror.
+pub fn drop_doomed(member: &Member) -> io::Result<()> {
     let Some(spares) = member.spares() else {
         return Ok(());
     };
-    match spares.recycle(&member.dir.join(file_name(first_lsn))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    member.drop_doomed(
+        |first_lsn| match spares.recycle(&member.dir.join(file_name(first_lsn))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        },
+    )
 }
 
 /// One attempt with a mirror that is lost; says why it stays so.

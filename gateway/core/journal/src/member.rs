@@ -1,5 +1,7 @@
 //! What threads see of a mirror, whatever it is doing: its state, why, and what its keeper is to do.
 
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -32,6 +34,8 @@ pub struct Member {
     pub copied_bytes: AtomicU64,
     pub to_copy_bytes: AtomicU64,
     inner: Mutex<Inner>,
+    /// Held by who drops segments.
+    dropping: Mutex<()>,
     on_lost: OnLost,
 }
 
@@ -41,7 +45,7 @@ struct Inner {
     entry: Option<Entry>,
     spares: Option<Arc<Spares>>,
     /// Segments to be dropped, oldest first.
-    doomed: Vec<u64>,
+    doomed: VecDeque<u64>,
 }
 
 const HEALTHY: u8 = 0;
@@ -67,8 +71,9 @@ impl Member {
                 since: Instant::now(),
                 entry: None,
                 spares: None,
-                doomed: Vec::new(),
+                doomed: VecDeque::new(),
             }),
+            dropping: Mutex::new(()),
             on_lost,
         })
     }
@@ -158,14 +163,25 @@ impl Member {
         inner.spares = Some(spares);
     }
 
-    /// Its keeper drops the segment when it gets to it.
+    /// The segment is to be dropped after all that were doomed before it.
     pub fn doom(&self, first_lsn: u64) {
-        self.inner.lock().doomed.push(first_lsn);
+        self.inner.lock().doomed.push_back(first_lsn);
         self.bell.ring();
     }
 
-    pub fn take_doomed(&self) -> Vec<u64> {
-        std::mem::take(&mut self.inner.lock().doomed)
+    /// Has `drop` take the doomed segments out, oldest first: a crash must never leave an older one without a newer.
+    pub fn drop_doomed(&self, drop: impl Fn(u64) -> io::Result<()>) -> io::Result<()> {
+        let _one = self.dropping.lock();
+        let oldest = || self.inner.lock().doomed.front().copied();
+        while let Some(first_lsn) = oldest() {
+            drop(first_lsn)?;
+            // Being lost clears the list.
+            let mut inner = self.inner.lock();
+            if inner.doomed.front() == Some(&first_lsn) {
+                inner.doomed.pop_front();
+            }
+        }
+        Ok(())
     }
 
     #[must_use]

@@ -56,8 +56,11 @@ impl Mirror {
         })
     }
 
-    /// Replaces the list of members in the mirror, durably.
+    /// Replaces the list of members in the mirror, durably. It says that the mirror holds everything: so its files must be there
+    /// still, and not in a directory that is gone.
     pub fn write_members(&self, list: &Members) -> io::Result<()> {
+        self.disk
+            .open(&self.member.dir.join(file_name(self.header.first_lsn)))?;
         let own = self.member.id().ok_or(io::ErrorKind::InvalidInput)?;
         let list = Members { own, ..list.clone() };
         members::write(&*self.disk, &self.member.dir, &list)

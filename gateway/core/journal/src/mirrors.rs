@@ -213,10 +213,15 @@ impl Mirrors {
                     member: member.clone(),
                     mirror: None,
                 };
-                let worker = Worker::start(seat).map_err(|error| error.to_string())?;
+                let runner = if self.by_hand {
+                    Runner::Here(Box::new(seat))
+                } else {
+                    let worker = Worker::start(seat).map_err(|error| error.to_string())?;
+                    Runner::Thread(worker)
+                };
                 self.active.push(Active {
                     member,
-                    runner: Runner::Thread(worker),
+                    runner,
                     joining: true,
                 });
                 self.arrange();

@@ -83,7 +83,7 @@ pub fn open(config: &JournalConfig, options: Options, last_lsn_replayed: u64) ->
         kept,
     };
     let shared = Arc::new(Shared {
-        committer: Arc::new(Committer::new(state, room, mirrors, returns, options.timing)),
+        committer: Arc::new(Committer::new(state, room, mirrors, returns, &options)),
         keys: AtomicU64::new(begun.members.len() as u64),
         roster: Roster::new(begun.members),
         membership,

@@ -119,6 +119,9 @@ fn wait_for_space(shared: &Shared) -> Result<()> {
         if shared.stopping.load(Ordering::Relaxed) {
             return Err(JournalError::Closed);
         }
+        if shared.options.by_hand {
+            return Err(JournalError::Failed("a healthy mirror's disk is full".into()));
+        }
         std::thread::sleep(shared.options.timing.look);
     }
     Ok(())
@@ -199,8 +202,10 @@ fn copy(shared: &Shared, disk: &dyn Disk, member: &Member, segment: &Segment) ->
             file.sync()?;
             unsynced = 0;
         }
-        std::thread::sleep(began.elapsed().max(PAUSE));
-        began = Instant::now();
+        if !shared.options.by_hand {
+            std::thread::sleep(began.elapsed().max(PAUSE));
+            began = Instant::now();
+        }
         Ok(())
     };
     level::copy(disk, &member.dir, segment, &mut pace)

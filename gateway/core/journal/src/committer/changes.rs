@@ -36,7 +36,11 @@ impl Committer {
             }
             self.asked.lock().push((change, answer));
             self.is_asked.store(true, Ordering::Release);
-            self.work.notify_one();
+            if self.by_hand {
+                drop(self.round(state, true));
+            } else {
+                self.work.notify_one();
+            }
         }
         answered
             .recv()
