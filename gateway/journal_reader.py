@@ -12,7 +12,10 @@ class MirroredTail:
     """
 
     def __init__(
-        self, mirrors: Callable[[], list[str]], open_tail: Callable[[list[str], int], JournalTail], from_lsn: int
+        self,
+        mirrors: Callable[[], list[str]],
+        open_tail: Callable[[list[str], int], JournalTail],
+        from_lsn: int,
     ) -> None:
         self._mirrors = mirrors
         self._open_tail = open_tail

@@ -201,7 +201,6 @@ class Machine:
             failpoint=_core.failpoint,
         )
 
-
     def _open_tail(self, dirs: list[str], from_lsn: int) -> JournalTail:
         return JournalTail(dirs, FS_ID, from_lsn, self.world)
 

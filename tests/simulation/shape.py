@@ -42,7 +42,14 @@ UPKEEP_WEIGHTS: Final = {
     "advance": 10,
     "verify": 1,
 }
-FAULT_WEIGHTS: Final = {"die": 6, "break_disk": 1, "heal_disk": 1, "replace_disk": 1, "troubles": 3, "calm": 4}
+FAULT_WEIGHTS: Final = {
+    "die": 6,
+    "break_disk": 1,
+    "heal_disk": 1,
+    "replace_disk": 1,
+    "troubles": 3,
+    "calm": 4,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
 use caudal_journal::disk::Disk;
-use caudal_journal::{Assembly, Journal, JournalConfig, NewId, Options, Published};
+use caudal_journal::{Assembly, Journal, NewId};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use tokio::runtime::Handle;
 
@@ -26,6 +26,7 @@ use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
 use crate::inode::state::State;
 use crate::inode::table::Table;
+use crate::mirrors::MirrorRules;
 use crate::stats::IoStats;
 use crate::work::Work;
 
@@ -51,30 +52,6 @@ pub struct Config {
     pub mirrors: MirrorRules,
 }
 
-/// What a start knows of the journal's mirrors, and how they are treated.
-#[derive(Clone, Debug)]
-pub struct MirrorRules {
-    /// File that has a copy of the newest list of members: whoever was left behind is known by it.
-    pub witness: Option<PathBuf>,
-    /// The newest membership that others know of.
-    pub published: Published,
-    /// Go on from what is there, though more was acknowledged.
-    pub accept_loss: bool,
-    /// A mirror that takes longer is lost where another is left.
-    pub wait: Duration,
-}
-
-impl Default for MirrorRules {
-    fn default() -> Self {
-        Self {
-            witness: None,
-            published: Published::default(),
-            accept_loss: false,
-            wait: Duration::from_secs(10),
-        }
-    }
-}
-
 /// How long a close waits for what is under way.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -95,18 +72,18 @@ pub struct Engine {
     /// Stands before the store's changes too, if whoever opened the store has put it there.
     pub fence: Arc<Fence>,
     pub disk: Arc<dyn Disk>,
-    new_id: NewId,
+    pub new_id: NewId,
     pub io: IoStats,
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
-    journal: OnceLock<Arc<Journal>>,
+    pub journal: OnceLock<Arc<Journal>>,
     /// Which mirrors the replay was read from.
     pub assembly: Mutex<Option<Assembly>>,
     closed: AtomicBool,
     /// Operations that will complete later.
     pub pending: AtomicUsize,
     packs: AtomicU64,
-    work: Work,
+    pub work: Work,
     handle: Handle,
 }
 
@@ -165,38 +142,6 @@ impl Engine {
             work,
             handle,
         }))
-    }
-
-    /// Begins a new journal segment in this epoch, after what was replayed.
-    pub fn start(&self, last_lsn_replayed: u64) -> Result<()> {
-        let config = JournalConfig {
-            mirrors: self.config.journal.clone(),
-            fs_id: self.config.fs_id,
-            epoch: self.config.epoch,
-            segment_bytes: self.config.segment_bytes,
-            limit_bytes: self.config.journal_limit_bytes,
-            wait_slots: self.config.wait_slots,
-        };
-        let rules = &self.config.mirrors;
-        let witness = rules.witness.clone();
-        let clock = self.clock.clone();
-        let mut options = Options {
-            disk: self.disk.clone(),
-            by_hand: self.work.is_by_hand(),
-            // The figures tell of it.
-            on_mirror_lost: Arc::new(|_, _| {}),
-            on_members: Arc::new(move |list| crate::witness::keep(witness.as_deref(), list)),
-            now_s: Arc::new(move || u64::try_from(clock.now_ns() / 1_000_000_000).unwrap_or(0)),
-            new_id: self.new_id.clone(),
-            assembly: self.assembly.lock().take(),
-            accept_loss: rules.accept_loss,
-            ..Options::default()
-        };
-        options.timing.mirror_limit = rules.wait;
-        let journal = Journal::open_with(config, options, last_lsn_replayed)?;
-        self.journal
-            .set(journal)
-            .map_err(|_| CoreError::Misuse("the core was started already"))
     }
 
     /// Refuses new operations, waits for those under way as long as is decent, commits the journal and stops the threads.

@@ -17,6 +17,7 @@ pub mod flush;
 pub mod ground;
 pub mod inode;
 pub mod journaled;
+pub mod mirrors;
 pub mod operation;
 #[cfg(test)]
 mod operation_test;

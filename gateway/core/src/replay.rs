@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use caudal_journal::{Assembly, Record, ReplayError, assemble, replay_with};
+use caudal_journal::{Record, ReplayError, replay_with};
 
 use crate::attributes::Attributes;
 use crate::engine::{Engine, PendingFlush};
@@ -223,24 +223,6 @@ impl Engine {
         *self.assembly.lock() = Some(assembly);
         self.settle_replayed();
         Ok(report)
-    }
-
-    /// Which mirrors hold the journal. Refuses those that were left behind, unless the loss is accepted.
-    fn assemble(&self) -> Result<Assembly, CoreError> {
-        let rules = &self.config.mirrors;
-        let mut published = rules.published.clone();
-        let kept = rules.witness.as_deref().and_then(crate::witness::read);
-        published
-            .lists
-            .extend(kept.filter(|list| list.fs_id == self.config.fs_id));
-        let dirs = &self.config.journal;
-        Ok(assemble(
-            &*self.disk,
-            dirs,
-            &self.config.fs_id,
-            &published,
-            rules.accept_loss,
-        )?)
     }
 
     /// Takes inodes out of the dirty index whose flush was replayed too, and moves on those of which it left something.

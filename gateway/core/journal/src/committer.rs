@@ -233,6 +233,10 @@ impl Committer {
         if state.blocked > 0 {
             self.space.notify_all();
         }
+        if state.closing {
+            // Its thread found a round under way when it was told to end.
+            self.work.notify_one();
+        }
         drop(state);
         self.announce(round, sync, result.is_err());
         // Payloads are freed here, outside of the lock; a mirror that hangs keeps its own.
