@@ -51,6 +51,7 @@ class ReplayReport(NamedTuple):
     skipped: int
     torn_tail: bool
     preceding_lsn: int
+    lost: str | None
 
 class FlushedInode(NamedTuple):
     """One inode of a batch.
@@ -110,6 +111,9 @@ class JournalError(CoreError):
     """No journal mirror takes writes, or the journal cannot be read. Nothing more can be acknowledged."""
 
     errno: int
+
+class StaleJournalError(JournalError):
+    """The mirrors that are there lack what was acknowledged without them; the message says what."""
 
 class NewerFormatError(JournalError):
     """A later version of this software wrote the journal."""
@@ -227,9 +231,18 @@ class Core:
         io_threads: int,
         store_wait_s: float = 30.0,
         wait_slots: int = 100,
+        mirror_wait_s: float = 10.0,
+        members_file: str | None = None,
+        membership: int = 0,
+        members: Sequence[bytes] = ...,
+        accept_loss: bool = False,
         world: SimWorld | None = None,
     ) -> Self:
         """Opens store and caches; touches no journal yet. `fs_id` has 16 bytes.
+
+        `mirror_wait_s`: a journal mirror that takes longer for a write is dropped while another is healthy. `members_file`:
+        where a copy of the newest list of mirrors is kept. `membership`, `members`: the newest epoch and lists (as `members`
+        gives them) that others know of; mirrors that are older are refused by `replay` unless `accept_loss`.
 
         `fence` stands before replies and changes of the store; None: nothing does.
         `store_wait_s`: how long a read waits for a store that does not answer, and an operation of the store is tried again.
@@ -256,6 +269,18 @@ class Core:
         Afterwards all inodes with changes are resident and as they were. Exceptions of the callbacks pass through.
         Raises JournalError, CorruptError.
         """
+
+    def mirrors(self) -> list[str]:
+        """Directories of the journal mirrors that hold everything that was acknowledged."""
+
+    def members(self) -> tuple[int, bytes]:
+        """The membership epoch, and the list of those mirrors in its stored form."""
+
+    def mirror_add(self, path: str) -> bool:
+        """Takes a directory in as a mirror, which is rebuilt meanwhile; False: it was one. Raises JournalError."""
+
+    def mirror_remove(self, path: str) -> None:
+        """Takes a mirror out. Raises JournalError for one that is none, and for the last healthy one."""
 
     def start(self) -> None:
         """Opens a new journal segment in this epoch and starts the threads. Raises JournalError, CoreError."""
@@ -559,8 +584,11 @@ class SimWorld:
     def forget_syncs(self, directory: str) -> None:
         """Syncs there do nothing and say that they did, until the next start."""
 
+    def heal_disk(self, directory: str) -> None:
+        """The disk works again, with what it has."""
+
     def replace_disk(self, directory: str) -> None:
-        """An empty disk takes the place of the directory's, with nothing of what was on it. Close every core before."""
+        """An empty disk takes the place of the directory's, with nothing of what was on it."""
 
     def set_troubles(self, **troubles: float) -> None:
         """Probabilities of each trouble of the store from now on, those not named being 0.
@@ -584,7 +612,7 @@ class SimWorld:
     def write_journal(self, core: Core, *, sync: bool) -> None:
         """The round that the journal's thread would do by itself: writes what was appended, or syncs it too."""
 
-    def make_spares(self, core: Core) -> None:
+    def tend_mirrors(self, core: Core) -> None:
         """What the journal's other thread does after each new segment."""
 
 @final

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway import status_view
+from gateway.cli_journal import mirror_app
 from gateway.cli_parts import State, out
 from gateway.config import DEFAULT_STATE
 from gateway.control import socket_address
@@ -156,6 +157,7 @@ token_app = typer.Typer(help="Tokens that programs sign in with.", no_args_is_he
 user_app = typer.Typer(help="People who sign in with a password.", no_args_is_help=True)
 audit_app = typer.Typer(help="Who changed what.", no_args_is_help=True)
 journal_app = typer.Typer(help="The journal.", no_args_is_help=True)
+journal_app.add_typer(mirror_app, name="mirror")
 objects_app = typer.Typer(help="The object store.", no_args_is_help=True)
 operation_app = typer.Typer(help="Long work.", no_args_is_help=True)
 

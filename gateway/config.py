@@ -8,7 +8,7 @@ Values that depend on the machine (cache sizes) are chosen here too, unless they
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +66,7 @@ class Config:
     store_wait_s: float
     owner_lease_s: int
     owner_strict: bool
+    mirror_wait_s: float
     lease_s: int
     grace_s: int
     start_timeout_s: float
@@ -81,6 +82,10 @@ class Config:
         """The configuration as TOML text: the keys that were given, or all of them."""
         keys = [key for key in KEYS if everything or key in self.explicit]
         return "".join(f"{key} = {values.to_toml(getattr(self, key))}\n" for key in keys)
+
+    def with_journal(self, journal: tuple[Path, ...]) -> "Config":
+        """The same with other mirrors, named."""
+        return replace(self, journal=journal, explicit=self.explicit | {"journal"})
 
     def file_text(self) -> str:
         """The configuration file of a state directory: what the next start without one begins with."""
@@ -195,6 +200,11 @@ KEYS: Final[dict[str, Key]] = {
         values.yes_or_no,
         _fixed(False),
         "Stop answering while the store has not confirmed the lease in time; else serving goes on without the store.",
+    ),
+    "mirror_wait_s": Key(
+        values.seconds(0.1, 300),
+        _fixed(10.0),
+        "How long a journal mirror may take to write while another is healthy, before it is dropped.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from gateway import ganesha_conf, rpc
+from gateway import client_records_file, ganesha_conf, rpc
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import ControlError, NotRunningError, Reason, StartError
@@ -119,10 +119,20 @@ class NfsServer:
             self._child.schedule_restart(now_s)
 
     def _write_configuration(self) -> None:
+        self._restore_client_records()
         grace = has_client_records(self._state.ganesha)
         text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
         write_atomically(self._conf_file, text.encode())
         self._state.start_error_file.unlink(missing_ok=True)
+
+    def _restore_client_records(self) -> None:
+        """A state directory that is new to the file system has those of a journal mirror."""
+        identity = self._state.read_identity()
+        if identity is None:
+            return
+        count = client_records_file.restore(self._state.ganesha, self._config.journal, identity.fs_id)
+        if count:
+            log.info("clients.restored", records=count)
 
     def _next_server_epoch(self) -> int:
         """A number larger than any start before had. Ganesha would take the second of the clock: of two

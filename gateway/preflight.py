@@ -122,6 +122,9 @@ def check_space(config: Config) -> None:
     wanted: dict[int, tuple[Path, int]] = {}
     needs = [(config.state, STATE_BYTES), *((mirror, 2 * config.segment_bytes) for mirror in config.journal)]
     for directory, needed in needs:
+        if directory in config.journal and not _is_usable(directory):
+            # Without that mirror another may do.
+            continue
         if directory in config.journal and directory.exists() and any(directory.iterdir()):
             # A journal in use has segments to recycle.
             needed = 0  # noqa: PLW2901
@@ -149,11 +152,18 @@ def _existing_parent(path: Path) -> Path:
     return path
 
 
+def _is_usable(path: Path) -> bool:
+    existing = _existing_parent(path)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
 def check_directories(config: Config) -> None:
     """Raises StartError for a directory that cannot be made or written."""
+    # A mirror that is away is no reason not to start while another is there.
+    mirrors = [mirror for mirror in config.journal if _is_usable(mirror)] or config.journal
     for key, path in (
         ("state", config.state),
-        *(("journal", mirror) for mirror in config.journal),
+        *(("journal", mirror) for mirror in mirrors),
         ("l2_dir", config.l2_dir),
     ):
         existing = _existing_parent(path)

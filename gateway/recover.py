@@ -87,6 +87,9 @@ def recover(
                 lsn, counts = _rebuild(state, config, env, restored, epoch=ownership.epoch)
                 _core.failpoint("recover.after_database")
                 write_atomically(state.config_file, config.file_text().encode())
+                if not adopts:
+                    # The journal of before is given up: the next start begins one.
+                    ownership.update(membership=None)
             finally:
                 ownership.end()
             _core.failpoint("recover.before_identity")

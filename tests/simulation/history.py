@@ -67,6 +67,7 @@ class History:
         self._client = Client(self._machine, self._ledger, self._numbers, self._rng, self._shape)
         self._upkeep = Upkeep(self._machine, self._client, self._rng, self._shape)
         self._broken: str | None = None
+        self._replaced: set[str] = set()
         self.told = Told(seed)
 
     def play(self) -> Told:
@@ -125,6 +126,9 @@ class History:
                 raise
             done = f"{kind} ends in {type(error).__name__}"
         self._note(done)
+        self._whole_mirrors()
+        if self._world.alive:
+            self._machine.publish()
         if (
             not self._world.alive
             or self._journal_is_lost()
@@ -134,11 +138,16 @@ class History:
 
     def _journal_is_lost(self) -> bool:
         """Every mirror of the journal failed: nothing is acknowledged any more, and the server has to be started again."""
-        mirrors = self._machine.life.core.stats()["journal"]["mirrors"] if self._broken else []
-        return bool(mirrors) and all(mirror["state"] == "lost" for mirror in mirrors)
+        return self._broken is not None and not self._whole_mirrors()
 
     def _all_broken(self) -> bool:
-        return self._broken is not None and len(self._shape.mirrors) == 1
+        return self._broken is not None and self._whole_mirrors() <= {self._broken}
+
+    def _whole_mirrors(self) -> set[str]:
+        """Those that hold everything: the journal believes it, and their disks were not replaced behind its back."""
+        believed = set(self._machine.life.core.mirrors())
+        self._replaced &= believed
+        return believed - self._replaced
 
     def _misfortune(self) -> None:
         kind = self._rng.choices(list(shapes.FAULT_WEIGHTS), list(shapes.FAULT_WEIGHTS.values()))[0]
@@ -146,10 +155,15 @@ class History:
         if kind == "die":
             self._world.die(self._rng.randint(1, STEPS_TO_DEATH), effect=self._rng.random() < 0.5)
         elif kind == "break_disk":
-            # One mirror at most: what is left must be enough.
-            if self._broken is None:
+            if self._broken is None and not self._replaced:
                 self._broken = self._rng.choice(self._shape.mirrors)
                 self._world.break_disk(self._broken, after_accesses=self._rng.randint(0, 20))
+        elif kind == "heal_disk":
+            if self._broken is not None:
+                self._world.heal_disk(self._broken)
+                self._broken = None
+        elif kind == "replace_disk":
+            self._replace_disk()
         else:
             troubles = shapes.troubles(self._rng) if kind == "troubles" else {}
             self._world.set_troubles(**troubles)
@@ -159,19 +173,31 @@ class History:
 
     def _die(self) -> None:
         self.told.deaths += 1
+        if self._rng.random() < 0.5:
+            # Told before it died; else what was told after the last step counts.
+            self._machine.publish()
+        self._lose_mirror()
         self._machine.end()
         self._client.forget()
-        self._lose_mirror()
         self._broken = None
+        self._replaced.clear()
         without_power = self._rng.random() < 0.6
         self._note(f"starts again {'after a loss of power' if without_power else 'after a kill'}")
         self._machine.restart(without_power=without_power)
         self._start()
 
     def _lose_mirror(self) -> None:
-        """Of two mirrors one may go for good: one that failed, or either where both were well since a start was complete."""
-        if len(self._shape.mirrors) > 1 and self._rng.random() < LOSES_MIRROR:
-            self._world.replace_disk(self._broken or self._rng.choice(self._shape.mirrors))
+        if self._rng.random() < LOSES_MIRROR:
+            self._replace_disk()
+
+    def _replace_disk(self) -> None:
+        """A mirror may go for good where another is left that holds everything."""
+        whole = self._whole_mirrors() - {self._broken}
+        spare = [mirror for mirror in self._shape.mirrors if whole - {mirror}]
+        if spare:
+            replaced = self._rng.choice(spare)
+            self._world.replace_disk(replaced)
+            self._replaced.add(replaced)
 
     def _start(self) -> None:
         for _ in range(STARTS_MAX):

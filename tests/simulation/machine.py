@@ -15,6 +15,7 @@ from gateway._core import Core, FlushBatch, JournalTail, KeyRing, ReplayReport, 
 from gateway.checkpointer import Checkpointer, Position
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
+from gateway.journal_reader import MirroredTail
 from gateway.metadata.database import Database
 from gateway.metadata.namespace import Namespace
 from tests.simulation.shape import MIB, Shape
@@ -93,6 +94,7 @@ class Machine:
         self.clock = Clock(world)
         self.database = new_database()
         self.epoch = 0
+        self.published = b""
         self._rng = rng
         self._spoil = spoil
         self._life: Life | None = None
@@ -160,6 +162,8 @@ class Machine:
             fs_id=FS_ID,
             epoch=self.epoch,
             journal=list(shape.mirrors),
+            membership=0,
+            members=[self.published] if self.published else [],
             store_url="",
             store_options={},
             l1_bytes=shape.l1_bytes,
@@ -191,11 +195,21 @@ class Machine:
         return Checkpointer(
             self.database,
             _OwnerOf(self),
-            lambda from_lsn: JournalTail(list(self.shape.mirrors), FS_ID, from_lsn, self.world),
+            lambda from_lsn: MirroredTail(self._whole_mirrors, self._open_tail, from_lsn),
             now_s=self.clock.now_s,
             monotonic_s=self.clock.now_s,
             failpoint=_core.failpoint,
         )
+
+    def _open_tail(self, dirs: list[str], from_lsn: int) -> JournalTail:
+        return JournalTail(dirs, FS_ID, from_lsn, self.world)
+
+    def _whole_mirrors(self) -> list[str]:
+        return self.life.core.mirrors()
+
+    def publish(self) -> None:
+        """Keeps the newest list of mirrors beside the journal, as state directory, database and container do."""
+        self.published = self.life.core.members()[1]
 
 
 class _OwnerOf:

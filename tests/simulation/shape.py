@@ -42,7 +42,14 @@ UPKEEP_WEIGHTS: Final = {
     "advance": 10,
     "verify": 1,
 }
-FAULT_WEIGHTS: Final = {"die": 6, "break_disk": 1, "troubles": 3, "calm": 4}
+FAULT_WEIGHTS: Final = {
+    "die": 6,
+    "break_disk": 1,
+    "heal_disk": 1,
+    "replace_disk": 1,
+    "troubles": 3,
+    "calm": 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def draw(rng: random.Random) -> Shape:
     segment_bytes = rng.choice((16, 16, 32)) * KIB
     return Shape(
         steps=rng.choice((15, 40, 40, 80)),
-        mirrors=("m0",) if rng.random() < 0.6 else ("m0", "m1"),
+        mirrors=("m0", "m1", "m2")[: rng.choice((1, 1, 1, 2, 2, 3))],
         segment_bytes=segment_bytes,
         journal_limit_bytes=segment_bytes * rng.choice((6, 20, 100)),
         pack_bytes=rng.choice((4 * KIB, 20 * KIB, 600 * KIB)),

@@ -19,7 +19,7 @@ from tests.simulation.run import Sum, play_all, quiet
 ROOT = Path(__file__).parents[2]
 HISTORIES = 1500
 PLANTED_FOUND_WITHIN = 100
-MIRRORS = ("m0", "m1")
+MIRRORS = ("m0", "m1", "m2")
 
 
 @pytest.fixture(autouse=True)

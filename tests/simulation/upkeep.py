@@ -118,7 +118,7 @@ class Upkeep:
         return sync
 
     def _spares(self) -> object:
-        self._machine.world.make_spares(self._life.core)
+        self._machine.world.tend_mirrors(self._life.core)
         return ""
 
     def _drop_cache(self) -> object:

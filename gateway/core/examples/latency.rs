@@ -39,6 +39,7 @@ fn engine(directory: &Path) -> Arc<Engine> {
         pack_bytes: 8 << 20,
         io_threads: 2,
         store_wait: caudal_blocks::PATIENCE,
+        mirrors: Default::default(),
     };
     let url = format!("file://{}", store.display());
     let store = caudal_blocks::open_store(&url, &HashMap::new()).expect("a store");

@@ -12,7 +12,7 @@ use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
 use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
 use caudal_journal::disk::Disk;
-use caudal_journal::{Journal, JournalConfig, Options};
+use caudal_journal::{Assembly, Journal, NewId};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use tokio::runtime::Handle;
 
@@ -26,6 +26,7 @@ use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
 use crate::inode::state::State;
 use crate::inode::table::Table;
+use crate::mirrors::MirrorRules;
 use crate::stats::IoStats;
 use crate::work::Work;
 
@@ -48,6 +49,7 @@ pub struct Config {
     pub io_threads: usize,
     /// How long a read waits for the store before its client is told to come again.
     pub store_wait: Duration,
+    pub mirrors: MirrorRules,
 }
 
 /// How long a close waits for what is under way.
@@ -70,15 +72,18 @@ pub struct Engine {
     /// Stands before the store's changes too, if whoever opened the store has put it there.
     pub fence: Arc<Fence>,
     pub disk: Arc<dyn Disk>,
+    pub new_id: NewId,
     pub io: IoStats,
     pub pending_flushes: Mutex<Vec<PendingFlush>>,
     pub spilling: AtomicBool,
-    journal: OnceLock<Arc<Journal>>,
+    pub journal: OnceLock<Arc<Journal>>,
+    /// Which mirrors the replay was read from.
+    pub assembly: Mutex<Option<Assembly>>,
     closed: AtomicBool,
     /// Operations that will complete later.
     pub pending: AtomicUsize,
     packs: AtomicU64,
-    work: Work,
+    pub work: Work,
     handle: Handle,
 }
 
@@ -101,6 +106,7 @@ impl Engine {
             fence,
             clock,
             disk,
+            new_id,
             ..
         } = ground;
         let blocks_config = BlocksConfig {
@@ -124,41 +130,18 @@ impl Engine {
             store,
             fence,
             disk,
+            new_id,
             io: IoStats::default(),
             pending_flushes: Mutex::default(),
             spilling: AtomicBool::new(false),
             journal: OnceLock::new(),
+            assembly: Mutex::new(None),
             closed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             packs,
             work,
             handle,
         }))
-    }
-
-    /// Begins a new journal segment in this epoch, after what was replayed.
-    pub fn start(&self, last_lsn_replayed: u64) -> Result<()> {
-        let config = JournalConfig {
-            mirrors: self.config.journal.clone(),
-            fs_id: self.config.fs_id,
-            epoch: self.config.epoch,
-            segment_bytes: self.config.segment_bytes,
-            limit_bytes: self.config.journal_limit_bytes,
-            wait_slots: self.config.wait_slots,
-        };
-        let mut options = Options {
-            disk: self.disk.clone(),
-            by_hand: self.work.is_by_hand(),
-            ..Options::default()
-        };
-        if options.by_hand {
-            // Whoever simulates it knows.
-            options.on_mirror_lost = Arc::new(|_, _| {});
-        }
-        let journal = Journal::open_with(config, options, last_lsn_replayed)?;
-        self.journal
-            .set(journal)
-            .map_err(|_| CoreError::Misuse("the core was started already"))
     }
 
     /// Refuses new operations, waits for those under way as long as is decent, commits the journal and stops the threads.

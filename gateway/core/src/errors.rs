@@ -34,6 +34,9 @@ pub enum CoreError {
     Cache(String),
     #[error("journal: {0}")]
     Journal(String),
+    /// The journal's mirrors that are there lack what was acknowledged without them.
+    #[error("{0}")]
+    StaleJournal(String),
     /// Written by a later version of this software.
     #[error("journal: {0}")]
     NewerFormat(String),
@@ -61,7 +64,7 @@ impl CoreError {
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self {
-            Self::NewerFormat(_) => libc::EIO,
+            Self::NewerFormat(_) | Self::StaleJournal(_) => libc::EIO,
             Self::Stale(_) => libc::ESTALE,
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
@@ -82,6 +85,7 @@ impl From<JournalError> for CoreError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            JournalError::Stale(_) => Self::StaleJournal(error.to_string()),
             JournalError::Version { .. } => Self::NewerFormat(error.to_string()),
             JournalError::Closed => Self::Closed,
             JournalError::TooLarge { .. } => Self::Invalid(error.to_string()),

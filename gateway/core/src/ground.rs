@@ -1,7 +1,7 @@
 //! What an engine stands on: the machine's own disks, clock and threads, or those of a simulated machine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use caudal_base::fate::Fate;
@@ -9,6 +9,7 @@ use caudal_blocks::Store;
 use caudal_blocks::store::{Measured, RetryPolicy, Retrying, SimStore};
 use caudal_journal::disk::{Disk, SystemDisk};
 use caudal_journal::simulated::SimDisk;
+use caudal_journal::{NewId, random_id};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, SystemClock};
@@ -22,6 +23,8 @@ pub struct Ground {
     pub fence: Arc<Fence>,
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,
+    /// Gives ids of new journal mirrors.
+    pub new_id: NewId,
     /// Nothing happens by itself: everything on the thread that waits for it, in an order that follows from the calls.
     pub by_hand: bool,
 }
@@ -35,6 +38,7 @@ impl Ground {
             fence: Arc::new(Fence::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
             disk: Arc::new(SystemDisk),
+            new_id: Arc::new(random_id),
             by_hand: false,
         }
     }
@@ -47,6 +51,8 @@ pub struct World {
     pub store: Arc<SimStore>,
     disk: Mutex<SimDisk>,
     now_ns: Arc<AtomicI64>,
+    /// Ids that were given.
+    ids: Arc<AtomicU64>,
 }
 
 /// Nanoseconds since 1970 at which every world begins: in 2026.
@@ -78,6 +84,7 @@ impl World {
             disk: Mutex::new(SimDisk::of(fate.clone())),
             fate,
             now_ns,
+            ids: Arc::default(),
         }
     }
 
@@ -105,11 +112,13 @@ impl World {
             ..RetryPolicy::default()
         };
         let clock = Arc::new(WorldClock(self.now_ns.clone()));
+        let ids = self.ids.clone();
         Ground {
             fence: Arc::new(Fence::new(clock.clone())),
             clock,
             store: Arc::new(Retrying::new(Measured::new(self.store.clone()), policy)),
             disk: Arc::new(self.disk()),
+            new_id: Arc::new(move || u128::from(1 + ids.fetch_add(1, SeqCst)).to_le_bytes()),
             by_hand: true,
         }
     }

@@ -17,6 +17,7 @@ pub mod flush;
 pub mod ground;
 pub mod inode;
 pub mod journaled;
+pub mod mirrors;
 pub mod operation;
 #[cfg(test)]
 mod operation_test;
@@ -32,5 +33,6 @@ mod vtable_sparse;
 #[cfg(test)]
 mod vtable_test;
 pub mod waiting;
+pub mod witness;
 pub mod work;
 pub mod write;

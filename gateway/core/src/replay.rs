@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use caudal_journal::{Record, ReplayError};
+use caudal_journal::{Record, ReplayError, replay_with};
 
 use crate::attributes::Attributes;
 use crate::engine::{Engine, PendingFlush};
@@ -34,7 +34,7 @@ pub trait Rows {
 }
 
 /// What the journal held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub first_lsn: u64,
     pub last_lsn: u64,
@@ -45,6 +45,8 @@ pub struct Report {
     pub torn_tail: bool,
     /// Everything up to here was trimmed: a row store that has not come as far lacks something.
     pub preceding_lsn: u64,
+    /// What was acknowledged and is gone, where that was accepted.
+    pub lost: Option<String>,
 }
 
 /// Why a replay stopped: the rows' owner, or the journal.
@@ -197,14 +199,18 @@ impl Engine {
             gone: HashSet::new(),
             report: Report::default(),
         };
-        let config = &self.config;
+        let assembly = self.assemble()?;
+        let dirs = assembly.dirs();
+        let accept_loss = self.config.mirrors.accept_loss;
         let mut show = |record: &Record<'_>| replay.record(record);
+        let fs_id = self.config.fs_id;
         let replayed =
-            caudal_journal::replay_on(&*self.disk, &config.journal, config.fs_id, from_lsn, &mut show)
-                .map_err(|error| match error {
+            replay_with(&*self.disk, &dirs, fs_id, from_lsn, accept_loss, &mut show).map_err(|error| {
+                match error {
                     ReplayError::Callback(failure) => failure,
                     ReplayError::Journal(error) => Failure::Core(error.into()),
-                })?;
+                }
+            })?;
         let mut report = replay.report;
         report.preceding_lsn = replayed.preceding_lsn;
         report.first_lsn = replayed.first_lsn;
@@ -212,6 +218,9 @@ impl Engine {
         report.records = replayed.records;
         report.bytes = replayed.bytes;
         report.torn_tail = replayed.torn_tail;
+        let accepted = assembly.accepted.as_ref().map(ToString::to_string);
+        report.lost = replayed.lost.map(|lost| lost.to_string()).or(accepted);
+        *self.assembly.lock() = Some(assembly);
         self.settle_replayed();
         Ok(report)
     }

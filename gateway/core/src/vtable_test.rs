@@ -40,6 +40,7 @@ pub fn engine(directory: &Path) -> Arc<Engine> {
         pack_bytes: 1 << 20,
         io_threads: 2,
         store_wait: caudal_blocks::PATIENCE,
+        mirrors: Default::default(),
     };
     let store = caudal_blocks::open_store(&format!("file://{}", store.display()), &HashMap::new()).unwrap();
     let engine = Engine::open(config, Ground::real(store)).unwrap();

@@ -64,6 +64,18 @@ impl Batch {
         self.bytes
     }
 
+    /// First LSN of the segment that it begins in; None: it is empty.
+    #[must_use]
+    pub fn first_segment(&self) -> Option<u64> {
+        self.entries.first().map(|entry| entry.segment)
+    }
+
+    /// First LSN of the segment that it ends in; 0: it is empty.
+    #[must_use]
+    pub fn last_segment(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.segment)
+    }
+
     pub fn push(&mut self, at: (u64, u64), header: &RecordHeader, salt: Salt, payload: Payload<'_>) {
         let (segment, offset) = at;
         let start = self.copied.len();

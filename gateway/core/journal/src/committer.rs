@@ -4,8 +4,10 @@
 //! nobody is busy does the round itself, which saves two changes of thread; all others share the next one. The committer's
 //! thread does what nobody waits for, and the rounds that fell due while another thread was busy.
 
+mod changes;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use caudal_base::{Histogram, failpoint};
@@ -15,10 +17,11 @@ use crate::batch::{Batch, Payload};
 use crate::durable::{Callbacks, Durable};
 use crate::error::{JournalError, Result};
 use crate::format::{SEGMENT_HEADER, span};
-use crate::mirrors::Mirrors;
+use crate::mirrors::{Asked, Mirrors, Round};
+use crate::returns::Returns;
 use crate::room::Room;
 use crate::state::{Start, State};
-use crate::{Appended, Timing};
+use crate::{Appended, Options, Timing};
 
 /// Written out although nobody waits, once the batch is so large.
 const WRITE_BYTES: u64 = 4 << 20;
@@ -33,16 +36,27 @@ pub struct Committer {
     pub commit_time: Histogram,
     last_lsn: AtomicU64,
     mirrors: Mutex<Option<Mirrors>>,
+    /// Changes among the mirrors that the next round makes.
+    asked: Mutex<Vec<Asked>>,
+    is_asked: AtomicBool,
+    pub returns: Arc<Returns>,
     idle_batch: Mutex<Option<Batch>>,
     work: Condvar,
     space: Condvar,
     segment_bytes: u64,
     timing: Timing,
+    by_hand: bool,
 }
 
 impl Committer {
     #[must_use]
-    pub fn new(start: Start, room: Arc<Room>, mirrors: Mirrors, timing: Timing) -> Self {
+    pub fn new(
+        start: Start,
+        room: Arc<Room>,
+        mirrors: Mirrors,
+        returns: Arc<Returns>,
+        options: &Options,
+    ) -> Self {
         Self {
             durable: Durable::new(start.previous_lsn),
             callbacks: Callbacks::default(),
@@ -50,11 +64,15 @@ impl Committer {
             commit_time: Histogram::default(),
             last_lsn: AtomicU64::new(start.previous_lsn),
             mirrors: Mutex::new(Some(mirrors)),
+            asked: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+            returns,
             idle_batch: Mutex::new(None),
             work: Condvar::new(),
             space: Condvar::new(),
             segment_bytes: start.segment_bytes,
-            timing,
+            timing: options.timing,
+            by_hand: options.by_hand,
             state: Mutex::new(State::new(start)),
         }
     }
@@ -172,6 +190,7 @@ impl Committer {
         state.in_flight = Some(batch.clone());
         state.batch_since = None;
         let upto = self.last_lsn();
+        let changes = self.take_asked(&mut state);
         let segment = state.open_segment();
         if sync {
             state.round += 1;
@@ -182,7 +201,14 @@ impl Committer {
 
         let began = Instant::now();
         let result = match self.mirrors.lock().as_mut() {
-            Some(mirrors) => mirrors.run(&batch, sync),
+            Some(mirrors) => {
+                let round = Round {
+                    batch: batch.clone(),
+                    sync,
+                    segment,
+                };
+                mirrors.run(&round, changes)
+            }
             None => Err(JournalError::Closed),
         };
         if sync && result.is_ok() {
@@ -206,6 +232,10 @@ impl Committer {
         }
         if state.blocked > 0 {
             self.space.notify_all();
+        }
+        if state.closing {
+            // Its thread found a round under way when it was told to end.
+            self.work.notify_one();
         }
         drop(state);
         self.announce(round, sync, result.is_err());
@@ -280,7 +310,7 @@ impl Committer {
 
     fn due(&self, state: &State) -> Due {
         let durable = self.durable.lsn();
-        if state.wanted > durable {
+        if state.wanted > durable || self.is_asked.load(Ordering::Acquire) {
             return Due::Now { sync: true };
         }
         let now = Instant::now();
@@ -311,6 +341,7 @@ impl Committer {
     /// Takes no more records and lets the committer's thread end.
     pub fn close(&self) {
         self.state.lock().closing = true;
+        self.returns.close();
         self.work.notify_one();
         self.space.notify_all();
     }
@@ -320,6 +351,7 @@ impl Committer {
         self.durable.wake(0);
         self.durable.wake(1);
         self.callbacks.poke();
+        self.asked.lock().clear();
         let mirrors = self.mirrors.lock().take();
         if let Some(mirrors) = mirrors {
             mirrors.stop();

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,17 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// On which disk a directory lies. NotFound: it is not there.
+    fn site(&self, dir: &Path) -> io::Result<Site>;
+}
+
+/// Where a directory lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Number of the device, which may be another after a restart of the machine.
+    pub device: u64,
+    /// A file system is mounted there: without it the directory would be an empty one of another disk.
+    pub mount_point: bool,
 }
 
 /// An open file. Writes and reads may come from several threads at once.
@@ -87,6 +98,15 @@ impl Disk for SystemDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn site(&self, dir: &Path) -> io::Result<Site> {
+        let device = fs::metadata(dir)?.dev();
+        let above = fs::metadata(dir.join(".."))?.dev();
+        Ok(Site {
+            device,
+            mount_point: device != above,
+        })
     }
 }
 

@@ -26,6 +26,9 @@ pub enum JournalError {
     /// Written by a newer version of this software.
     #[error("{}: format version {version} is newer than this software knows", path.display())]
     Version { path: PathBuf, version: u32 },
+    /// The mirrors that are there were left behind: others went on without them.
+    #[error("{0}")]
+    Stale(Box<Stale>),
     #[error("{}: {message}", path.display())]
     Io {
         path: PathBuf,
@@ -43,6 +46,89 @@ pub enum JournalError {
     /// The caller's mistake.
     #[error("{0}")]
     Misuse(String),
+}
+
+/// What is known of a journal whose newest state is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The mirrors that are there and lack something; none: there is no journal at all.
+    pub found: Vec<PathBuf>,
+    /// Membership epoch of the newest of them; 0: unknown.
+    pub found_epoch: u64,
+    /// When that began, in seconds since 1970; 0: unknown.
+    pub found_at_s: u64,
+    /// The last LSN that they have; 0: none, or it cannot be told.
+    pub end_lsn: u64,
+    /// The newest membership epoch that is known of.
+    pub newest_epoch: u64,
+    /// When that began; 0: unknown.
+    pub newest_at_s: u64,
+    /// Mirrors that have what is missing, as far as is known.
+    pub holders: Vec<PathBuf>,
+}
+
+impl std::fmt::Display for Stale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |paths: &[PathBuf]| {
+            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            names.join(", ")
+        };
+        if self.found.is_empty() {
+            write!(f, "the journal is empty, but this file system has one")?;
+        } else {
+            write!(
+                f,
+                "the journal in {} was left behind: others went on without it",
+                names(&self.found)
+            )?;
+        }
+        match (self.found.is_empty(), self.end_lsn) {
+            (true, _) | (false, 0) => {
+                write!(f, "; all that was acknowledged and not flushed would be missing")?
+            }
+            (false, end) => write!(f, "; what was acknowledged after LSN {end:#x} would be missing")?,
+        }
+        if self.newest_at_s > 0 {
+            write!(f, ", up to some time after {}", utc(self.newest_at_s))?;
+        }
+        if self.found_at_s > 0 {
+            write!(f, " (it was complete at {})", utc(self.found_at_s))?;
+        }
+        write!(
+            f,
+            "; membership {:#x} was found, {:#x} is the newest",
+            self.found_epoch, self.newest_epoch
+        )?;
+        if self.holders.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; what is missing is in {}", names(&self.holders))
+        }
+    }
+}
+
+/// A time of the Gregorian calendar, as "2026-11-28 23:05:00 UTC".
+fn utc(seconds: u64) -> String {
+    // Days from the first of March of the year 0, in which leap days come last.
+    let days = seconds / 86400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let clock = seconds % 86400;
+    format!(
+        "{:04}-{month:02}-{date:02} {:02}:{:02}:{:02} UTC",
+        era * 400 + year + carry,
+        clock / 3600,
+        clock / 60 % 60,
+        clock % 60
+    )
 }
 
 impl JournalError {
@@ -77,4 +163,17 @@ pub enum ReplayError<E> {
     /// The callback's own error.
     #[error("a record could not be applied")]
     Callback(E),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn times_are_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_868_800), "2000-03-01 00:00:00 UTC");
+        assert_eq!(utc(1_795_906_800), "2026-11-28 23:00:00 UTC");
+    }
 }

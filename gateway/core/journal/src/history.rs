@@ -19,6 +19,8 @@ use crate::segment::{Segment, Source, file_name, parse_file_name};
 pub struct History {
     pub segments: Vec<Segment>,
     pub abandoned: Vec<PathBuf>,
+    /// What the headers say is missing, where that was accepted: the history ends before it.
+    pub lost: Option<JournalError>,
 }
 
 /// All files of one first LSN.
@@ -33,6 +35,11 @@ struct Group {
 impl History {
     /// Reads the headers of all segments. A directory that cannot be read is passed over while another can.
     pub fn scan(disk: &dyn Disk, dirs: &[PathBuf], fs_id: &[u8; 16]) -> Result<Self> {
+        Self::scan_with(disk, dirs, fs_id, false)
+    }
+
+    /// As [`Self::scan`]; with `accept_loss` a segment that is missing ends the history instead of being an error.
+    pub fn scan_with(disk: &dyn Disk, dirs: &[PathBuf], fs_id: &[u8; 16], accept_loss: bool) -> Result<Self> {
         let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
         let mut failure = None;
         let mut readable = 0;
@@ -53,18 +60,48 @@ impl History {
         }
         match failure {
             Some(error) if readable == 0 => Err(error),
-            _ => Self::chain(groups),
+            _ => Self::chain(groups, accept_loss),
         }
     }
 
+    /// The segments are not all there: an error, or the end of what is left.
+    fn loses(&mut self, lost: JournalError, accept_loss: bool) -> Result<()> {
+        if !accept_loss {
+            return Err(lost);
+        }
+        self.abandon(0);
+        self.lost = Some(lost);
+        Ok(())
+    }
+
+    /// Ends the history after this LSN.
+    pub fn cut(&mut self, last_lsn: u64) {
+        let kept = self
+            .segments
+            .iter()
+            .take_while(|segment| segment.header.first_lsn <= last_lsn)
+            .count();
+        self.abandon(kept);
+        if let Some(newest) = self.segments.last_mut() {
+            newest.last_lsn = Some(last_lsn);
+        }
+    }
+
+    fn abandon(&mut self, from: usize) {
+        let gone = self.segments.drain(from..);
+        self.abandoned
+            .extend(gone.flat_map(|segment| segment.sources.into_iter().map(|source| source.path)));
+    }
+
     /// Follows the headers from the newest segment down.
-    fn chain(mut groups: BTreeMap<u64, Group>) -> Result<Self> {
+    fn chain(mut groups: BTreeMap<u64, Group>, accept_loss: bool) -> Result<Self> {
         groups.retain(|_, group| !(group.sources.is_empty() && group.damaged.is_empty()));
         let mut history = Self::default();
         let floor = floor(&groups);
         let mut last_lsn = None;
+        let mut end = u64::MAX;
         loop {
-            let upto = last_lsn.unwrap_or(u64::MAX);
+            let upto = last_lsn.unwrap_or(end);
             if upto < floor || upto == 0 {
                 break;
             }
@@ -85,10 +122,11 @@ impl History {
                 last_lost: upto,
             };
             let Some(header) = group.header else {
-                return Err(lost(
-                    group.damaged.into_iter().next().unwrap_or_default(),
-                    first_lsn,
-                ));
+                let path = group.damaged.first().cloned().unwrap_or_default();
+                history.abandoned.extend(group.damaged);
+                history.loses(lost(path, first_lsn), accept_loss)?;
+                (last_lsn, end) = (None, first_lsn - 1);
+                continue;
             };
             if last_lsn.is_some() && epoch_of(upto) != header.epoch {
                 // The epoch's own segments are missing, from its first record on.
@@ -97,7 +135,11 @@ impl History {
                     .sources
                     .first()
                     .map(|source| source.path.with_file_name(file_name(first_lost)));
-                return Err(lost(path.unwrap_or_default(), first_lost));
+                history.loses(lost(path.unwrap_or_default(), first_lost), accept_loss)?;
+                // What this one holds beyond the cut of its own day was acknowledged by nobody.
+                (last_lsn, end) = (None, first_lost - 1);
+                groups.insert(first_lsn, group);
+                continue;
             }
             history.segments.push(Segment {
                 header,

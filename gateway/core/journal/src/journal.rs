@@ -1,11 +1,14 @@
 //! The journal as its callers see it: appending, waiting, reading back, trimming.
 
+mod roster;
+
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use caudal_base::failpoint;
@@ -16,24 +19,50 @@ use crate::committer::{self, Committer};
 use crate::disk::DiskFile;
 use crate::durable::{OnDurable, Slots, WaitSlot};
 use crate::error::{Full, Result};
-use crate::mirrors::Member;
+use crate::member::{Member, Roster};
+use crate::members::{Entry, Members};
+use crate::membership::Membership;
 use crate::room::Permit;
 use crate::segment::file_name;
-use crate::spares::Bell;
-use crate::{Appended, JournalConfig, JournalStats, MirrorStats, Options, Place, open};
+use crate::{Appended, JournalConfig, JournalStats, Options, Place, keeper, open};
+
+/// A keeper that hangs in its disk is waited for so often, at the end, and so long each time.
+const KEEPER_POLLS: u32 = 100;
+const KEEPER_POLL: Duration = Duration::from_millis(10);
 
 /// An open journal: one writer, any number of threads.
 pub struct Journal {
-    pub(crate) committer: Arc<Committer>,
-    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) slots: Arc<Slots>,
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) stopping: Arc<AtomicBool>,
-    pub(crate) segment_bytes: u64,
     pub(crate) running: Mutex<Running>,
     /// Files that payloads were read back from, by mirror and segment.
-    pub(crate) files: Mutex<HashMap<(usize, u64), Arc<dyn DiskFile>>>,
-    pub(crate) trimming: Mutex<()>,
+    pub(crate) files: Mutex<HashMap<(u64, u64), Arc<dyn DiskFile>>>,
+    /// One change of the roster at a time.
+    pub(crate) roster_change: Mutex<()>,
+}
+
+/// What the journal shares with the keepers of its mirrors.
+pub struct Shared {
+    pub committer: Arc<Committer>,
+    pub roster: Roster,
+    pub membership: Arc<Membership>,
+    pub options: Options,
+    pub fs_id: [u8; 16],
+    pub segment_bytes: u64,
+    /// Mirrors of the list that the start found.
+    pub known: Vec<Entry>,
+    pub mended: Vec<(PathBuf, Vec<u64>)>,
+    pub stopping: AtomicBool,
+    pub trimming: Mutex<()>,
+    pub keys: AtomicU64,
+}
+
+impl Shared {
+    /// The mirror that was at this path when the journal was written last.
+    #[must_use]
+    pub fn known_at(&self, dir: &Path) -> Option<Entry> {
+        self.known.iter().find(|entry| entry.path == dir).cloned()
+    }
 }
 
 /// Who does what nobody waits for.
@@ -46,7 +75,7 @@ pub(crate) enum Running {
 pub(crate) struct Threads {
     pub committer: JoinHandle<()>,
     pub callbacks: JoinHandle<()>,
-    pub spares: JoinHandle<()>,
+    pub keepers: Vec<(Arc<Member>, JoinHandle<()>)>,
 }
 
 impl Journal {
@@ -61,17 +90,15 @@ impl Journal {
         open::open(&config, options, last_lsn_replayed).map(Arc::new)
     }
 
-    /// Promises room for payloads of so many bytes together, or says that the journal is full; nothing has changed then.
+    /// Promises room for payloads of so many bytes together, or says that there is none, or no mirror; nothing has changed then.
     /// Keep the permit until the records are appended. Appending itself never refuses for want of room.
     pub fn reserve(&self, bytes: u64) -> std::result::Result<Permit, Full> {
-        let permit = self.committer.room.reserve(bytes)?;
-        let starved = self
-            .members
-            .iter()
-            .filter(|member| !member.is_lost())
-            .filter_map(|member| member.spares.as_ref().and_then(|spares| spares.starved()));
-        match starved.min() {
-            Some(ready_bytes) if !self.committer.fits(ready_bytes) => Err(Full),
+        let permit = self.committer().room.reserve(bytes)?;
+        if self.committer().returns.is_halted() {
+            return Err(Full);
+        }
+        match self.shared.roster.starved() {
+            Some(ready_bytes) if !self.committer().fits(ready_bytes) => Err(Full),
             _ => Ok(permit),
         }
     }
@@ -99,7 +126,7 @@ impl Journal {
         } else {
             ([head, &body[..]], [Bytes::new(), Bytes::new()])
         };
-        self.committer.append(
+        self.committer().append(
             kind,
             Payload {
                 copied,
@@ -112,12 +139,12 @@ impl Journal {
 
     /// Blocks until the record and all before it are durable in every healthy mirror. An error means that it may be lost.
     pub fn wait_durable(&self, lsn: u64) -> Result<()> {
-        self.committer.wait(lsn)
+        self.committer().wait(lsn)
     }
 
     /// Calls `done` from a thread of the journal's when the record is durable, or will never be. It must not block for long.
     pub fn on_durable(&self, lsn: u64, done: OnDurable) {
-        let committer = &self.committer;
+        let committer = self.committer();
         if lsn > committer.last_lsn() {
             done(Err(committer::not_given_out(lsn)));
             return;
@@ -141,13 +168,13 @@ impl Journal {
     /// Everything up to this LSN is durable.
     #[must_use]
     pub fn durable_lsn(&self) -> u64 {
-        self.committer.durable.lsn()
+        self.committer().durable.lsn()
     }
 
     /// The newest LSN that was given out; of an older epoch where none was in this one.
     #[must_use]
     pub fn last_lsn(&self) -> u64 {
-        self.committer.last_lsn()
+        self.committer().last_lsn()
     }
 
     /// Fills `buf` from `offset_in_payload` of the payload at `place`, from memory while it is not written yet. The bytes are
@@ -161,14 +188,9 @@ impl Journal {
             };
         }
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for (index, member) in self
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| !member.is_lost())
-        {
+        for member in self.shared.roster.healthy() {
             let got = self
-                .file(index, member, place.segment)
+                .file(&member, place.segment)
                 .and_then(|file| file.read_at(buf, place.offset + offset_in_payload));
             match got {
                 Ok(got) if got == buf.len() => return Ok(()),
@@ -180,24 +202,32 @@ impl Journal {
     }
 
     fn unwritten(&self, place: Place) -> Option<Vec<Bytes>> {
-        self.committer.state.lock().unwritten(place.segment, place.offset)
+        self.committer()
+            .state
+            .lock()
+            .unwritten(place.segment, place.offset)
     }
 
-    fn file(&self, index: usize, member: &Member, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.files.lock().get(&(index, segment)) {
+    fn committer(&self) -> &Committer {
+        &self.shared.committer
+    }
+
+    fn file(&self, member: &Member, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.files.lock().get(&(member.key, segment)) {
             return Ok(file.clone());
         }
-        let file = member.disk.open(&member.dir.join(file_name(segment)))?;
-        self.files.lock().insert((index, segment), file.clone());
+        let disk = &self.shared.options.disk;
+        let file = disk.open(&member.dir.join(file_name(segment)))?;
+        self.files.lock().insert((member.key, segment), file.clone());
         Ok(file)
     }
 
     /// Drops segments all of whose records are durable and below `below_lsn`, oldest first; returns the bytes that gives.
     pub fn trim(&self, below_lsn: u64) -> io::Result<u64> {
-        let _one = self.trimming.lock();
+        let _one = self.shared.trimming.lock();
         let victims: Vec<_> = {
-            let durable = self.committer.durable.lsn();
-            let state = self.committer.state.lock();
+            let durable = self.committer().durable.lsn();
+            let state = self.committer().state.lock();
             let gone = |last_lsn: u64| last_lsn < below_lsn && last_lsn <= durable;
             // A mirror may still have to seal the one that it has open.
             let kept = state.kept.iter();
@@ -212,54 +242,61 @@ impl Journal {
         failpoint::hit("journal.before_trim")?;
         let mut freed = 0;
         for kept in victims {
-            for member in self.members.iter().filter(|member| !member.is_lost()) {
-                self.drop_segment(member, kept.first_lsn)?;
-            }
+            self.drop_segment(kept.first_lsn)?;
             self.files
                 .lock()
                 .retain(|(_, segment), _| *segment != kept.first_lsn);
-            self.committer.state.lock().kept.pop_front();
-            self.committer.room.give_back(kept.bytes);
+            self.committer().state.lock().kept.pop_front();
+            self.committer().room.give_back(kept.bytes);
             freed += kept.bytes;
         }
         failpoint::hit("journal.after_trim")?;
-        self.bell.ring();
+        self.shared.roster.ring();
         Ok(freed)
     }
 
-    fn drop_segment(&self, member: &Member, first_lsn: u64) -> io::Result<()> {
-        let Some(spares) = &member.spares else {
-            return Ok(());
-        };
-        match spares.recycle(&member.dir.join(file_name(first_lsn))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) if self.members.iter().filter(|member| !member.is_lost()).count() > 1 => {
-                member.lose(&error.to_string());
-                Ok(())
-            }
-            other => other,
+    /// A single mirror has the room when this returns; of several each is left to its keeper, lest one that hangs is waited for.
+    fn drop_segment(&self, first_lsn: u64) -> io::Result<()> {
+        let healthy = self.shared.roster.healthy();
+        healthy.iter().for_each(|member| member.doom(first_lsn));
+        match &healthy[..] {
+            [only] => keeper::drop_doomed(only),
+            _ => Ok(()),
         }
+    }
+
+    /// Directories of the mirrors that hold everything.
+    #[must_use]
+    pub fn healthy_dirs(&self) -> Vec<PathBuf> {
+        let healthy = self.shared.roster.healthy();
+        healthy.iter().map(|member| member.dir.clone()).collect()
+    }
+
+    /// The newest list of mirrors that hold everything.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        self.shared.membership.list()
     }
 
     #[must_use]
     pub fn stats(&self) -> JournalStats {
         let (segments, oldest_lsn) = {
-            let state = self.committer.state.lock();
+            let state = self.committer().state.lock();
             (
                 state.kept.len() as u64,
                 state.kept.front().map_or(state.next_lsn, |kept| kept.first_lsn),
             )
         };
-        let mirror = |member: &Arc<Member>| MirrorStats {
-            path: member.dir.clone(),
-            state: member.state(),
-        };
-        let time = &self.committer.commit_time;
+        let shared = &self.shared;
+        let time = &shared.committer.commit_time;
         JournalStats {
-            mirrors: self.members.iter().map(mirror).collect(),
-            bytes: self.committer.room.used(),
+            mirrors: shared.roster.all().iter().map(|member| member.stats()).collect(),
+            membership_epoch: shared.membership.list().epoch,
+            halted: shared.committer.returns.is_halted(),
+            mended: shared.mended.clone(),
+            bytes: self.committer().room.used(),
             segments,
-            segment_bytes: self.segment_bytes,
+            segment_bytes: shared.segment_bytes,
             commits: time.count(),
             commit_p50_ns: time.quantile_ns(0.5),
             commit_p99_ns: time.quantile_ns(0.99),
@@ -267,19 +304,16 @@ impl Journal {
         }
     }
 
-    /// Directories of the mirrors, in the order of the configuration.
-    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.members.iter().map(|member| member.dir.as_path())
-    }
-
     /// Writes out what was appended, as the committer's thread does after a while; with `sync`, durably.
     pub fn write_out(&self, sync: bool) {
-        self.committer.write_out(sync);
+        self.committer().write_out(sync);
     }
 
-    /// Makes spares where there are too few, as a thread does after each new segment.
-    pub fn make_spares(&self) {
-        open::make_spares(&self.members, &self.stopping, false);
+    /// One turn of what the keepers of mirrors do: makes spares, drops what was trimmed, brings back what was lost.
+    pub fn tend_mirrors(&self) {
+        for member in self.shared.roster.all() {
+            keeper::see_to(&self.shared, &member);
+        }
     }
 
     /// Makes durable what is pending, answers all who wait, and ends the threads. From a callback, the thread that runs
@@ -289,29 +323,46 @@ impl Journal {
         if matches!(running, Running::Closed) {
             return;
         }
-        self.committer.close();
+        self.committer().close();
         let Running::Threads(threads) = running else {
-            self.committer.run();
-            self.committer.stop();
+            self.committer().run();
+            self.committer().stop();
             return;
         };
         let committed = threads.committer.join();
-        self.committer.stop();
-        self.committer.callbacks.stop();
-        self.stopping.store(true, Ordering::Relaxed);
-        self.bell.ring();
+        self.committer().stop();
+        self.committer().callbacks.stop();
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.roster.ring();
         let in_callback = threads.callbacks.thread().id() == std::thread::current().id();
         let answered = if in_callback {
             Ok(())
         } else {
             threads.callbacks.join()
         };
-        let ended = [committed, answered, threads.spares.join()];
+        let mut ended = vec![committed, answered];
+        for (member, keeper) in threads.keepers {
+            // One that hangs in its disk is left alone.
+            if member.is_healthy() || wait_ended(&keeper) {
+                ended.push(keeper.join());
+            }
+        }
         // A panic there is a fault of this crate; it must not pass unseen.
         if ended.iter().any(std::result::Result::is_err) && !std::thread::panicking() {
             panic!("a thread of the journal panicked");
         }
     }
+}
+
+/// Whether a thread ends within a decent time.
+fn wait_ended(thread: &JoinHandle<()>) -> bool {
+    for _ in 0..KEEPER_POLLS {
+        if thread.is_finished() {
+            return true;
+        }
+        std::thread::sleep(KEEPER_POLL);
+    }
+    false
 }
 
 impl Drop for Journal {

@@ -4,7 +4,7 @@
 //! there. So it is made durable in every mirror first.
 
 use std::io::{self, IoSlice};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{JournalError, Result};
@@ -13,7 +13,7 @@ use crate::history::History;
 use crate::replay::check_end;
 use crate::segment::{Segment, SegmentReader, file_name};
 
-const COPY_BYTES: usize = 1 << 20;
+pub const COPY_BYTES: usize = 1 << 20;
 /// Copies in the making; left over by a crash they are written anew.
 pub const COPY_SUFFIX: &str = ".copy";
 
@@ -39,12 +39,22 @@ pub fn settle(history: &mut History) -> Result<u64> {
     Ok(header.previous_lsn)
 }
 
-/// Makes the directory hold the whole history, durably. With one mirror there is nothing to compare.
+/// The last LSN that some directories have together, for messages; 0 where it cannot be told.
+#[must_use]
+pub fn end_of(disk: &dyn Disk, dirs: &[PathBuf], fs_id: &[u8; 16]) -> u64 {
+    History::scan(disk, dirs, fs_id)
+        .and_then(|mut history| settle(&mut history))
+        .unwrap_or(0)
+}
+
+/// Makes the directory hold the whole history, durably; returns the segments that it lacked or had damaged. With one mirror
+/// there is nothing to compare.
 ///
 /// The newest of the directory's own segments may be in the page cache alone, and its last sync may have failed: then the
 /// system takes its bytes for written, and a sync has nothing to do. So what it holds is written once more. Older ones were
 /// synced before there was a newer one.
-pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Result<()> {
+pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Result<Vec<u64>> {
+    let mut mended = Vec::new();
     let own = |segment: &Segment| {
         let mut sources = segment.sources.iter();
         sources.position(|source| source.path.parent() == Some(dir))
@@ -59,18 +69,24 @@ pub fn level(disk: &dyn Disk, dir: &Path, history: &History, alone: bool) -> Res
         match whole {
             Some(own) if Some(index) == newest => {
                 let source = &segment.sources[own];
-                rewrite(&*source.file, end_of(segment))
+                rewrite(&*source.file, records_end(segment))
                     .map_err(|error| JournalError::io(&source.path, &error))?;
             }
             Some(_) => {}
-            None => copy(disk, dir, segment).map_err(|error| JournalError::io(dir, &error))?,
+            None => {
+                copy(disk, dir, segment, &mut |_| Ok(())).map_err(|error| JournalError::io(dir, &error))?;
+                mended.push(segment.header.first_lsn);
+            }
         }
     }
-    Ok(())
+    Ok(mended)
 }
 
+/// Told of the bytes that were just written; an error ends the copy.
+pub type Pace<'a> = &'a mut dyn FnMut(&dyn DiskFile) -> io::Result<()>;
+
 /// Where the segment's last record ends.
-fn end_of(segment: &Segment) -> u64 {
+fn records_end(segment: &Segment) -> u64 {
     let mut reader = SegmentReader::new(segment);
     while reader.next().is_some() {}
     reader.offset()
@@ -94,7 +110,7 @@ fn rewrite(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
 }
 
 /// Writes a segment anew, each record from the mirror that has it, and puts it in its place at once.
-fn copy(disk: &dyn Disk, dir: &Path, segment: &Segment) -> io::Result<()> {
+pub fn copy(disk: &dyn Disk, dir: &Path, segment: &Segment, pace: Pace<'_>) -> io::Result<()> {
     let name = file_name(segment.header.first_lsn);
     let path = dir.join(format!("{name}{COPY_SUFFIX}"));
     let file = disk.create(&path)?;
@@ -104,13 +120,13 @@ fn copy(disk: &dyn Disk, dir: &Path, segment: &Segment) -> io::Result<()> {
     let used = segment.header.encode();
     page[..used.len()].copy_from_slice(&used);
     file.write_at(&mut [IoSlice::new(&page)], 0)?;
-    copy_records(segment, &*file)?;
+    copy_records(segment, &*file, pace)?;
     file.sync()?;
     disk.rename(&path, &dir.join(name))?;
     disk.sync_dir(dir)
 }
 
-fn copy_records(segment: &Segment, to: &dyn DiskFile) -> io::Result<()> {
+fn copy_records(segment: &Segment, to: &dyn DiskFile, pace: Pace<'_>) -> io::Result<()> {
     let salt = segment.header.salt();
     let mut reader = SegmentReader::new(segment);
     let mut pending = Vec::new();
@@ -125,7 +141,12 @@ fn copy_records(segment: &Segment, to: &dyn DiskFile) -> io::Result<()> {
             to.write_at(&mut [IoSlice::new(&pending)], start)?;
             start = next;
             pending.clear();
+            pace(to)?;
         }
+    }
+    if segment.last_lsn.is_some_and(|last| reader.next_lsn() <= last) {
+        // A source went bad, or was trimmed and used again, while it was read.
+        return Err(io::ErrorKind::InvalidData.into());
     }
     to.write_at(&mut [IoSlice::new(&pending)], start)
 }

@@ -1,7 +1,7 @@
 //! One mirror of the journal: the open segment in its directory, and the order of its writes and syncs.
 
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use caudal_base::failpoint;
@@ -9,6 +9,8 @@ use caudal_base::failpoint;
 use crate::batch::{Batch, Run};
 use crate::disk::{Disk, DiskFile};
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
+use crate::member::Member;
+use crate::members::{self, Members};
 use crate::segment::file_name;
 use crate::spares::Spares;
 
@@ -16,44 +18,64 @@ use crate::spares::Spares;
 const START_WRITING_BYTES: u64 = 8 << 20;
 
 pub struct Mirror {
-    pub disk: Arc<dyn Disk>,
-    pub dir: PathBuf,
-    pub spares: Arc<Spares>,
+    pub member: Arc<Member>,
+    disk: Arc<dyn Disk>,
+    spares: Arc<Spares>,
     header: SegmentHeader,
     file: Arc<dyn DiskFile>,
     /// Written since the disk was last told to begin.
     lazy: std::ops::Range<u64>,
-    after_roll: Box<dyn Fn() + Send>,
 }
 
 impl Mirror {
-    /// Begins the epoch's first segment. `after_roll` is called after each later one.
-    pub fn begin(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        spares: Arc<Spares>,
-        header: SegmentHeader,
-        after_roll: Box<dyn Fn() + Send>,
-    ) -> io::Result<Self> {
-        let file = new_segment(&*disk, dir, &spares, &header)?;
+    /// Begins with a new segment. The member's directory was opened before.
+    pub fn begin(disk: Arc<dyn Disk>, member: Arc<Member>, header: SegmentHeader) -> io::Result<Self> {
+        let spares = spares_of(&member)?;
+        let file = new_segment(&*disk, &member.dir, &spares, &header)?;
         Ok(Self {
+            member,
             disk,
-            dir: dir.to_owned(),
             spares,
             header,
             file,
             lazy: 0..0,
-            after_roll,
         })
     }
 
-    /// Writes a batch, and with `sync` makes it and everything before it durable.
-    pub fn run(&mut self, batch: &Batch, sync: bool) -> io::Result<()> {
+    /// Goes on in a segment that the mirror has.
+    pub fn resume(disk: Arc<dyn Disk>, member: Arc<Member>, header: SegmentHeader) -> io::Result<Self> {
+        let spares = spares_of(&member)?;
+        let file = disk.open(&member.dir.join(file_name(header.first_lsn)))?;
+        Ok(Self {
+            member,
+            disk,
+            spares,
+            header,
+            file,
+            lazy: 0..0,
+        })
+    }
+
+    /// Replaces the list of members in the mirror, durably. It says that the mirror holds everything: so its files must be there
+    /// still, and not in a directory that is gone.
+    pub fn write_members(&self, list: &Members) -> io::Result<()> {
+        self.disk
+            .open(&self.member.dir.join(file_name(self.header.first_lsn)))?;
+        let own = self.member.id().ok_or(io::ErrorKind::InvalidInput)?;
+        let list = Members { own, ..list.clone() };
+        members::write(&*self.disk, &self.member.dir, &list)
+    }
+
+    /// Writes a batch, goes on to `segment`, and with `sync` makes it and everything before it durable.
+    pub fn run(&mut self, batch: &Batch, sync: bool, segment: u64) -> io::Result<()> {
         for mut run in batch.runs() {
             if run.segment != self.header.first_lsn {
                 self.roll(run.segment)?;
             }
             self.write(&mut run)?;
+        }
+        if segment != self.header.first_lsn {
+            self.roll(segment)?;
         }
         if sync {
             failpoint::hit("journal.before_sync")?;
@@ -104,13 +126,17 @@ impl Mirror {
             previous_lsn: first_lsn - 1,
             ..self.header
         };
-        self.file = new_segment(&*self.disk, &self.dir, &self.spares, &header)?;
+        self.file = new_segment(&*self.disk, &self.member.dir, &self.spares, &header)?;
         self.header = header;
         self.lazy = 0..0;
-        (self.after_roll)();
+        self.member.bell.ring();
         // The new segment is there without a record: recovery takes it for the end of the one before.
         failpoint::hit("journal.after_roll")
     }
+}
+
+fn spares_of(member: &Member) -> io::Result<Arc<Spares>> {
+    member.spares().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The file of a new segment under its name, durable with its header: a name ending in .seg always has a valid one.

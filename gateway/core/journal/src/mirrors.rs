@@ -1,251 +1,381 @@
-//! All mirrors together: a round is done when every healthy one has done it; one that fails is dropped while another is left.
+//! All mirrors together: a round is done when every healthy one has done it, and the list of those that have is in all of them.
 //!
 //! A single mirror works in the thread that runs the round. Of several each has its own thread, so that they work at the same
-//! time and one that does not answer can be left behind.
+//! time and one that does not answer can be left behind. Nothing is acknowledged without a mirror before the others have a list
+//! without it: a mirror that was left behind is known by its older list. Where none is left the round waits. By hand, all work
+//! in turn in the thread that runs the round, and where none is left the journal ends.
+
+mod perform;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crate::MirrorState;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::JournalError;
+use crate::format::SegmentHeader;
+use crate::member::Member;
+use crate::membership::Membership;
 use crate::mirror::Mirror;
-use crate::spares::Spares;
+use crate::returns::Returns;
+use crate::worker::{Seat, Work, Worker};
 
-/// Told once of each mirror that is lost, with the reason.
-pub type OnLost = Arc<dyn Fn(&Path, &str) + Send + Sync>;
-
-/// What other threads see of a mirror.
-pub struct Member {
-    pub dir: PathBuf,
-    pub disk: Arc<dyn Disk>,
-    /// None: it could not even be opened.
-    pub spares: Option<Arc<Spares>>,
-    lost: AtomicBool,
-    on_lost: OnLost,
+/// What is to change among the mirrors; done by a round, so that no write is under way meanwhile.
+pub enum Change {
+    /// It takes part from the segment on that the round ends in, which is empty. Rounds do not count on it yet.
+    Join(Arc<Member>),
+    /// It has caught up: rounds count on it.
+    Promote(u64),
+    /// An operator takes it out.
+    Remove(u64),
 }
 
-impl Member {
-    #[must_use]
-    pub fn new(dir: PathBuf, disk: Arc<dyn Disk>, spares: Option<Arc<Spares>>, on_lost: OnLost) -> Self {
-        Self {
-            dir,
-            disk,
-            spares,
-            lost: AtomicBool::new(false),
-            on_lost,
-        }
-    }
+/// A change and who is told how it went: the segment that was open then, or why it was not done.
+pub type Asked = (Change, Sender<Result<u64, String>>);
 
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    #[must_use]
-    pub fn state(&self) -> MirrorState {
-        if self.is_lost() {
-            MirrorState::Lost
-        } else {
-            MirrorState::Healthy
-        }
-    }
-
-    pub fn lose(&self, why: &str) {
-        if !self.lost.swap(true, Ordering::AcqRel) {
-            (self.on_lost)(&self.dir, why);
-        }
-    }
-}
-
-struct Job {
-    batch: Arc<Batch>,
-    sync: bool,
-    answer: Sender<(usize, io::Result<()>)>,
-}
-
-struct Worker {
-    member: Arc<Member>,
-    jobs: Sender<Job>,
-    thread: JoinHandle<()>,
+/// What a round brings to the disks.
+pub struct Round {
+    pub batch: Arc<Batch>,
+    pub sync: bool,
+    /// The segment that is open at its end.
+    pub segment: u64,
 }
 
 enum Runner {
-    Here(Box<Mirror>, Arc<Member>),
-    InTurn(Vec<(Mirror, Arc<Member>)>),
-    Threads(Vec<Worker>),
+    Here(Box<Seat>),
+    Thread(Worker),
+}
+
+/// A mirror that rounds go to.
+struct Active {
+    member: Arc<Member>,
+    runner: Runner,
+    /// Rounds do not count on it: it lacks something still.
+    joining: bool,
 }
 
 pub struct Mirrors {
-    runner: Runner,
+    active: Vec<Active>,
+    disk: Arc<dyn Disk>,
     /// How long a mirror may take for a round when another is left.
     limit: Duration,
+    by_hand: bool,
+    membership: Arc<Membership>,
+    returns: Arc<Returns>,
+    /// Header of the epoch's first segment.
+    first: SegmentHeader,
+    /// The segment that is open after the last round.
+    segment: u64,
+    /// What no sync has covered yet: written again where the only mirror returns, whose disk may have forgotten it.
+    unsynced: Vec<Arc<Batch>>,
+    /// The newest list names just those that rounds count on.
+    settled: bool,
 }
 
 impl Mirrors {
-    pub fn start(mirrors: Vec<(Mirror, Arc<Member>)>, limit: Duration) -> io::Result<Self> {
-        let mut mirrors = mirrors;
-        if mirrors.len() == 1
-            && let Some((mirror, member)) = mirrors.pop()
-        {
-            return Ok(Self {
-                runner: Runner::Here(Box::new(mirror), member),
-                limit,
-            });
-        }
-        let workers = mirrors.into_iter().enumerate().map(|(index, (mirror, member))| {
-            let (jobs, inbox) = channel();
-            let thread = std::thread::Builder::new()
-                .name(format!("journal-mirror{index}"))
-                .spawn(move || work(mirror, index, &inbox))?;
-            Ok(Worker { member, jobs, thread })
-        });
-        Ok(Self {
-            runner: Runner::Threads(workers.collect::<io::Result<_>>()?),
+    /// Takes over the mirrors that have the epoch's first segment and the list that `membership` has.
+    pub fn start(
+        mirrors: Vec<Mirror>,
+        (disk, by_hand): (Arc<dyn Disk>, bool),
+        limit: Duration,
+        (membership, returns): (Arc<Membership>, Arc<Returns>),
+        first: SegmentHeader,
+    ) -> Self {
+        let mut all = Self {
+            active: Vec::new(),
+            disk,
             limit,
-        })
+            by_hand,
+            membership,
+            returns,
+            first,
+            segment: first.first_lsn,
+            unsynced: Vec::new(),
+            settled: true,
+        };
+        for mirror in mirrors {
+            all.seat(mirror);
+        }
+        all.arrange();
+        all
     }
 
-    /// Without threads: one mirror after the other, and each is waited for.
-    #[must_use]
-    pub const fn in_turn(mirrors: Vec<(Mirror, Arc<Member>)>) -> Self {
-        Self {
-            runner: Runner::InTurn(mirrors),
-            limit: Duration::MAX,
+    /// Those that rounds count on.
+    fn complete(&self) -> impl Iterator<Item = &Active> {
+        self.active.iter().filter(|active| !active.joining)
+    }
+
+    fn seat(&mut self, mirror: Mirror) {
+        let member = mirror.member.clone();
+        let seat = Seat {
+            disk: self.disk.clone(),
+            member: member.clone(),
+            mirror: Some(mirror),
+        };
+        self.active.push(Active {
+            member,
+            runner: Runner::Here(Box::new(seat)),
+            joining: false,
+        });
+    }
+
+    /// A single mirror works here, several in threads of their own, unless by hand.
+    fn arrange(&mut self) {
+        let alone = self.active.len() == 1 || self.by_hand;
+        for active in std::mem::take(&mut self.active) {
+            let Active {
+                member,
+                runner,
+                joining,
+            } = active;
+            let runner = match runner {
+                Runner::Here(seat) if !alone => Worker::start(*seat)
+                    .map(Runner::Thread)
+                    .map_err(|error| error.to_string()),
+                Runner::Thread(worker) if alone && !joining => worker
+                    .finish()
+                    .map(|seat| Runner::Here(Box::new(seat)))
+                    .ok_or_else(|| "its thread panicked".to_owned()),
+                other => Ok(other),
+            };
+            match runner {
+                Ok(runner) => self.active.push(Active {
+                    member,
+                    runner,
+                    joining,
+                }),
+                Err(why) => {
+                    self.settled &= joining;
+                    member.lose(&why);
+                }
+            }
         }
     }
 
-    /// Does a round in every healthy mirror. Fails only where none is left.
-    pub fn run(&mut self, batch: &Arc<Batch>, sync: bool) -> Result<(), JournalError> {
-        match &mut self.runner {
-            Runner::Here(mirror, member) => {
-                if member.is_lost() {
-                    return Err(JournalError::Failed("it was lost before".into()));
-                }
-                mirror.run(batch, sync).map_err(|error| {
-                    member.lose(&error.to_string());
-                    JournalError::Failed(format!("{}: {error}", member.dir.display()))
-                })
+    /// Does a round in every healthy mirror, and the changes with it. Waits while there is none; fails when the journal is closed.
+    pub fn run(&mut self, round: &Round, changes: Vec<Asked>) -> Result<(), JournalError> {
+        self.drop_lost();
+        let mut joining = Vec::new();
+        let mut answers = Vec::new();
+        for (change, answer) in changes {
+            match self.begin_change(change, &mut joining) {
+                Ok(key) => answers.push((key, answer)),
+                Err(why) => drop(answer.send(Err(why))),
             }
-            Runner::InTurn(mirrors) => run_in_turn(mirrors, batch, sync),
-            Runner::Threads(workers) => run_parallel(workers, batch, sync, self.limit),
+        }
+        let header = self.header_of(round.segment);
+        let took = self.perform(&|active| {
+            if joining.contains(&active.member.key) {
+                Work::Begin(header)
+            } else {
+                Work::Round {
+                    batch: round.batch.clone(),
+                    sync: round.sync,
+                    segment: round.segment,
+                }
+            }
+        });
+        let well = took && self.settle();
+        if !(round.batch.is_empty() || round.sync && well) {
+            self.unsynced.push(round.batch.clone());
+        }
+        if !well {
+            self.wait_for_one(round.segment)?;
+        } else if round.sync {
+            self.unsynced.clear();
+        }
+        if self.segment != round.segment {
+            // Rolling has synced what went before.
+            self.segment = round.segment;
+            self.unsynced
+                .retain(|batch| batch.last_segment() >= round.segment);
+        }
+        for (key, answer) in answers {
+            drop(answer.send(self.outcome(key).map(|()| round.segment)));
+        }
+        Ok(())
+    }
+
+    /// Returns the key of the member that has to be there at the end for the change to have worked; None: it is gone.
+    fn begin_change(&mut self, change: Change, joining: &mut Vec<u64>) -> Result<Option<u64>, String> {
+        match change {
+            Change::Join(member) => {
+                let key = member.key;
+                if member.removed.load(Ordering::Relaxed) {
+                    return Err("it was taken out".into());
+                }
+                let seat = Seat {
+                    disk: self.disk.clone(),
+                    member: member.clone(),
+                    mirror: None,
+                };
+                let runner = if self.by_hand {
+                    Runner::Here(Box::new(seat))
+                } else {
+                    let worker = Worker::start(seat).map_err(|error| error.to_string())?;
+                    Runner::Thread(worker)
+                };
+                self.active.push(Active {
+                    member,
+                    runner,
+                    joining: true,
+                });
+                self.arrange();
+                joining.push(key);
+                Ok(Some(key))
+            }
+            Change::Promote(key) => {
+                let active = self.active.iter_mut().find(|active| active.member.key == key);
+                let active = active.ok_or("it was lost again")?;
+                active.joining = false;
+                self.settled = false;
+                Ok(Some(key))
+            }
+            Change::Remove(key) => {
+                if !self.complete().any(|active| active.member.key != key) {
+                    return Err("it is the last healthy mirror".into());
+                }
+                self.active.retain(|active| active.member.key != key);
+                self.settled = false;
+                Ok(None)
+            }
+        }
+    }
+
+    fn outcome(&self, key: Option<u64>) -> Result<(), String> {
+        match key {
+            Some(key) if !self.active.iter().any(|active| active.member.key == key) => {
+                Err("it was lost again".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn header_of(&self, segment: u64) -> SegmentHeader {
+        if segment == self.first.first_lsn {
+            return self.first;
+        }
+        SegmentHeader {
+            first_lsn: segment,
+            previous_lsn: segment - 1,
+            ..self.first
+        }
+    }
+
+    /// Brings the list of those that rounds count on to all of them; false: there is none left.
+    fn settle(&mut self) -> bool {
+        while !self.settled {
+            self.arrange();
+            let members: Vec<_> = self
+                .complete()
+                .filter_map(|active| Some((active.member.key, active.member.entry()?)))
+                .collect();
+            let (keys, entries): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+            if keys.is_empty() {
+                return false;
+            }
+            let list = Arc::new(self.membership.next(entries));
+            self.settled = true;
+            self.perform(&|active| {
+                if active.joining {
+                    Work::Nothing
+                } else {
+                    Work::Members(list.clone())
+                }
+            });
+            if self.settled {
+                self.membership.record((*list).clone(), keys);
+                for active in self.complete() {
+                    if active.member.state() == MirrorState::Rebuilding {
+                        active.member.heal();
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// No mirror is left. Waits until one is there again that holds everything, and writes to it what is not durable.
+    fn wait_for_one(&mut self, segment: u64) -> Result<(), JournalError> {
+        if self.by_hand {
+            return Err(JournalError::Failed("all mirrors were lost".into()));
+        }
+        loop {
+            let start = self
+                .unsynced
+                .first()
+                .and_then(|batch| batch.first_segment())
+                .map_or(self.segment, |first| first.min(self.segment));
+            let mut mirror = self.returns.wait(self.header_of(start))?;
+            let member = mirror.member.clone();
+            match self.write_again(&mut mirror, segment) {
+                Ok(()) => {
+                    member.rebuild("it is there again");
+                    self.seat(mirror);
+                }
+                Err(error) => {
+                    member.explain(&error.to_string());
+                    continue;
+                }
+            }
+            self.settled = false;
+            if self.settle() {
+                self.unsynced.clear();
+                self.returns.over();
+                return Ok(());
+            }
+        }
+    }
+
+    fn write_again(&self, mirror: &mut Mirror, segment: u64) -> io::Result<()> {
+        for batch in &self.unsynced {
+            let last = batch.last_segment();
+            mirror.run(batch, false, last)?;
+        }
+        mirror.run(&Batch::default(), true, segment)
+    }
+
+    /// Goes on without a mirror.
+    fn lose(&mut self, key: u64, why: &str) {
+        let Some(at) = self.active.iter().position(|active| active.member.key == key) else {
+            return;
+        };
+        let gone = self.active.remove(at);
+        if !gone.joining {
+            self.settled = false;
+        }
+        // Its thread ends by itself, when its disk lets it.
+        let member = gone.member.clone();
+        drop(gone);
+        member.lose(why);
+    }
+
+    /// Goes on without those that were lost for a reason that came up beside the rounds.
+    fn drop_lost(&mut self) {
+        let lost: Vec<_> = self
+            .active
+            .iter()
+            .filter(|active| active.member.state() == MirrorState::Lost)
+            .map(|active| active.member.key)
+            .collect();
+        for key in lost {
+            self.lose(key, "it was lost");
         }
     }
 
     /// Ends the threads of the mirrors; one that hangs in its disk is left alone.
     pub fn stop(self) {
-        if let Runner::Threads(workers) = self.runner {
-            for worker in workers {
-                drop(worker.jobs);
-                // A mirror's thread that panicked was reported when its round failed.
-                if !worker.member.is_lost() && worker.thread.join().is_err() {
-                    worker.member.lose("its thread panicked");
-                }
+        for active in self.active {
+            if let Runner::Thread(worker) = active.runner
+                && (active.member.is_healthy() || worker.has_ended())
+                && worker.finish().is_none()
+            {
+                active.member.lose("its thread panicked");
             }
         }
-    }
-}
-
-fn work(mut mirror: Mirror, index: usize, inbox: &Receiver<Job>) {
-    while let Ok(job) = inbox.recv() {
-        let result = mirror.run(&job.batch, job.sync);
-        let failed = result.is_err();
-        drop(job.batch);
-        // Nobody listens any more where this mirror was too late: it is lost already.
-        if job.answer.send((index, result)).is_err() || failed {
-            return;
-        }
-    }
-}
-
-fn run_in_turn(mirrors: &mut [(Mirror, Arc<Member>)], batch: &Batch, sync: bool) -> Result<(), JournalError> {
-    let mut done = 0;
-    let mut why = "all were lost before".to_owned();
-    for (mirror, member) in mirrors.iter_mut().filter(|(_, member)| !member.is_lost()) {
-        match mirror.run(batch, sync) {
-            Ok(()) => done += 1,
-            Err(error) => {
-                why = format!("{}: {error}", member.dir.display());
-                member.lose(&error.to_string());
-            }
-        }
-    }
-    if done > 0 {
-        Ok(())
-    } else {
-        Err(JournalError::Failed(why))
-    }
-}
-
-fn run_parallel(
-    workers: &[Worker],
-    batch: &Arc<Batch>,
-    sync: bool,
-    limit: Duration,
-) -> Result<(), JournalError> {
-    let (answer, answers) = channel();
-    let mut waiting = vec![false; workers.len()];
-    let mut done = 0;
-    for (index, worker) in workers
-        .iter()
-        .enumerate()
-        .filter(|(_, worker)| !worker.member.is_lost())
-    {
-        let job = Job {
-            batch: batch.clone(),
-            sync,
-            answer: answer.clone(),
-        };
-        match worker.jobs.send(job) {
-            Ok(()) => waiting[index] = true,
-            Err(_) => worker.member.lose("its thread ended"),
-        }
-    }
-    drop(answer);
-    let mut why = "all were lost before".to_owned();
-    let mut deadline = Instant::now() + limit;
-    while waiting.contains(&true) {
-        // The last one that is left is waited for without limit: there is nothing to go on with.
-        let alone = done == 0 && waiting.iter().filter(|&&waits| waits).count() == 1;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let got = if alone {
-            answers.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            answers.recv_timeout(left)
-        };
-        match got {
-            Ok((index, Ok(()))) => {
-                waiting[index] = false;
-                done += 1;
-            }
-            Ok((index, Err(error))) => {
-                waiting[index] = false;
-                why = format!("{}: {error}", workers[index].member.dir.display());
-                workers[index].member.lose(&error.to_string());
-            }
-            // All are slow: better late than without any mirror.
-            Err(RecvTimeoutError::Timeout) if done == 0 => deadline = Instant::now() + limit,
-            Err(error) => {
-                let text = match error {
-                    RecvTimeoutError::Timeout => "it did not answer in time",
-                    RecvTimeoutError::Disconnected => "its thread ended",
-                };
-                for (worker, waits) in workers.iter().zip(&mut waiting).filter(|(_, waits)| **waits) {
-                    worker.member.lose(text);
-                    *waits = false;
-                }
-            }
-        }
-    }
-    if done > 0 {
-        Ok(())
-    } else {
-        Err(JournalError::Failed(why))
     }
 }

@@ -10,7 +10,7 @@ use crate::segment::{Remains, Segment, SegmentReader};
 use crate::{Record, Result};
 
 /// What a replay found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// LSN before the first record that is kept: everything up to it was trimmed. 0: nothing was.
     pub preceding_lsn: u64,
@@ -23,6 +23,8 @@ pub struct Replayed {
     pub bytes: u64,
     /// The last write was cut off; nothing in it was acknowledged.
     pub torn_tail: bool,
+    /// What was acknowledged and could not be read in any mirror, where that was accepted; the history ends before it.
+    pub lost: Option<JournalError>,
 }
 
 /// Shows every record with an LSN of at least `from_lsn` to `show`, in order, and stops at the torn tail.
@@ -46,11 +48,24 @@ pub fn replay_on<E>(
     from_lsn: u64,
     show: &mut dyn FnMut(&Record<'_>) -> std::result::Result<(), E>,
 ) -> std::result::Result<Replayed, ReplayError<E>> {
-    let history = History::scan(disk, dirs, &fs_id)?;
+    replay_with(disk, dirs, fs_id, from_lsn, false, show)
+}
+
+/// As [`replay_on`]; with `accept_loss` what is intact before a damage is shown, and the damage is told.
+pub fn replay_with<E>(
+    disk: &dyn Disk,
+    dirs: &[PathBuf],
+    fs_id: [u8; 16],
+    from_lsn: u64,
+    accept_loss: bool,
+    show: &mut dyn FnMut(&Record<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<Replayed, ReplayError<E>> {
+    let history = History::scan_with(disk, dirs, &fs_id, accept_loss)?;
     let preceding_lsn = history.preceding_lsn();
     let mut replayed = Replayed {
         preceding_lsn,
         last_lsn: preceding_lsn,
+        lost: history.lost.clone(),
         ..Replayed::default()
     };
     for segment in &history.segments {
@@ -79,9 +94,38 @@ pub fn replay_on<E>(
             replayed.records += 1;
             replayed.bytes += found.payload.len() as u64;
         }
-        replayed.torn_tail = check_end(segment, &mut reader)?.torn;
+        match check_end(segment, &mut reader) {
+            Ok(remains) => replayed.torn_tail = remains.torn,
+            Err(lost) if accept_loss => {
+                replayed.lost = Some(whole_loss(lost, &history));
+                break;
+            }
+            Err(lost) => return Err(whole_loss(lost, &history).into()),
+        }
     }
     Ok(replayed)
+}
+
+/// A loss reaches to the end of the history: nothing behind it can be applied.
+fn whole_loss(lost: JournalError, history: &History) -> JournalError {
+    let end = history
+        .segments
+        .last()
+        .map_or(0, |newest| newest.last_lsn.unwrap_or(newest.header.first_lsn - 1));
+    match lost {
+        JournalError::Corrupt {
+            path,
+            offset,
+            first_lost,
+            last_lost,
+        } => JournalError::Corrupt {
+            path,
+            offset,
+            first_lost,
+            last_lost: last_lost.max(end),
+        },
+        other => other,
+    }
 }
 
 /// Whether a segment may end where its reader stopped: all of it that later ones build on was there, and nothing behind a

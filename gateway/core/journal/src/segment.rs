@@ -1,12 +1,12 @@
 //! Segment files: their names, and reading the records of one from whichever mirror has them intact.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use caudal_base::number::epoch_of;
 
-use crate::disk::DiskFile;
-use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Salt, SegmentHeader};
+use crate::disk::{Disk, DiskFile};
+use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SEGMENT_HEADER_USED, Salt, SegmentHeader};
 
 const SUFFIX: &str = ".seg";
 /// A file that is to become a segment, or was one.
@@ -41,6 +41,26 @@ pub struct Segment {
     pub sources: Vec<Source>,
     /// Last LSN of it that belongs to the history, as the segment after it says; None: it is the newest.
     pub last_lsn: Option<u64>,
+}
+
+impl Segment {
+    /// One file of a segment, by itself; None where it is not there or its header is another.
+    #[must_use]
+    pub fn open(disk: &dyn Disk, path: &Path, header: SegmentHeader, last_lsn: Option<u64>) -> Option<Self> {
+        let file = disk.open(path).ok()?;
+        let mut bytes = [0; SEGMENT_HEADER_USED];
+        let got = file.read_at(&mut bytes, 0).ok()?;
+        if SegmentHeader::decode(&bytes[..got]).ok()? != header {
+            return None;
+        }
+        let len = file.size().ok()?;
+        let path = path.to_owned();
+        Some(Self {
+            header,
+            sources: vec![Source { path, file, len }],
+            last_lsn,
+        })
+    }
 }
 
 /// Bytes read at once.

@@ -187,7 +187,7 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Wakes the thread that makes spares.
+/// Wakes the keeper of a mirror.
 #[derive(Default)]
 pub struct Bell {
     rung: Mutex<bool>,
@@ -200,10 +200,16 @@ impl Bell {
         self.changed.notify_one();
     }
 
-    pub fn wait(&self) {
+    /// Waits until it was rung, no longer than `most`.
+    pub fn wait(&self, most: Option<Duration>) {
+        let deadline = most.map(|most| Instant::now() + most);
         let mut rung = self.rung.lock();
         while !*rung {
-            self.changed.wait(&mut rung);
+            match deadline {
+                None => self.changed.wait(&mut rung),
+                Some(deadline) if self.changed.wait_until(&mut rung, deadline).timed_out() => break,
+                Some(_) => {}
+            }
         }
         *rung = false;
     }

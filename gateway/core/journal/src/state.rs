@@ -144,6 +144,22 @@ impl State {
         (open.first_lsn, offset)
     }
 
+    /// Begins a new segment, unless the open one is empty: the next record goes to an empty one.
+    pub fn switch(&mut self, room: &Room) {
+        let first_lsn = self.next_lsn;
+        if self.open_segment() == first_lsn {
+            return;
+        }
+        room.take(self.segment_bytes - self.offset + SEGMENT_HEADER);
+        self.kept.push_back(Kept {
+            first_lsn,
+            last_lsn: first_lsn - 1,
+            bytes: self.segment_bytes,
+        });
+        self.salt = Salt::new(&self.fs_id, first_lsn);
+        self.offset = SEGMENT_HEADER;
+    }
+
     #[must_use]
     pub fn unwritten_bytes(&self) -> u64 {
         self.batch.bytes() + self.in_flight.as_ref().map_or(0, |batch| batch.bytes())

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use caudal_journal::disk::Disk;
 use caudal_journal::simulated::{Fault, SimDisk};
 use caudal_journal::{Journal, JournalError, MirrorState};
-use common::{bytes_of, config, lazy, lsn, options, overwrite, payload, put, reopen, replay_all, segments};
+use common::{
+    bytes_of, config, eventually, lazy, lsn, options, overwrite, payload, put, reopen, replay_all, segments,
+};
 
 fn dirs() -> Vec<PathBuf> {
     ["/a", "/b", "/c"].map(PathBuf::from).to_vec()
@@ -17,6 +19,12 @@ fn dirs() -> Vec<PathBuf> {
 
 fn one(dir: &str) -> Vec<PathBuf> {
     vec![PathBuf::from(dir)]
+}
+
+fn all_healthy(journal: &Journal) {
+    eventually("health of all", || {
+        states(journal).iter().all(|state| *state == MirrorState::Healthy)
+    });
 }
 
 fn states(journal: &Journal) -> Vec<MirrorState> {
@@ -67,9 +75,12 @@ fn a_mirror_that_fails_is_dropped_once_and_the_others_go_on() {
     put(&journal, 1, b"in one");
     assert_eq!(states(&journal), [Lost, Lost, Healthy]);
     disk.fail(Path::new("/c"), Fault::Error);
-    let at = journal.append(1, b"in none", Bytes::new()).unwrap().lsn;
-    assert!(matches!(journal.wait_durable(at), Err(JournalError::Failed(_))));
+    journal.append(1, b"in none", Bytes::new()).unwrap();
+    let writing = journal.clone();
+    let waiter = std::thread::spawn(move || writing.wait_durable(writing.last_lsn()));
+    eventually("the halt", || journal.stats().halted);
     journal.close();
+    assert_eq!(waiter.join().unwrap(), Err(JournalError::Closed));
     drop(journal);
     let lost: Vec<_> = tell.iter().map(|(dir, _)| dir).collect();
     assert_eq!(lost, ["/b", "/a", "/c"].map(PathBuf::from));
@@ -152,6 +163,7 @@ fn a_new_or_returned_mirror_gets_the_history_at_the_next_start() {
     assert_eq!((whole[0].0, replayed.preceding_lsn), (oldest, oldest - 1));
     let second = reopen(&shared, &dirs(), 2).unwrap();
     put(&second, 1, b"in three");
+    all_healthy(&second);
     let found = disk.after_power_loss(|| false);
     for dir in dirs() {
         let (seen, _) = replay_all(&found, std::slice::from_ref(&dir)).unwrap();
@@ -180,7 +192,9 @@ fn what_a_lost_node_wrote_alone_does_not_come_back_into_a_later_history() {
     let (seen, _) = replay_all(&disk, both).unwrap();
     let payloads: Vec<_> = seen.iter().map(|(_, _, bytes)| bytes.as_slice()).collect();
     assert_eq!(payloads, [&b"common"[..], b"after the loss"]);
-    reopen(&shared, both, 3).unwrap().close();
+    let third = reopen(&shared, both, 3).unwrap();
+    all_healthy(&third);
+    third.close();
     for dir in ["/a", "/b"] {
         assert_eq!(replay_all(&disk, &one(dir)).unwrap().0, seen);
     }

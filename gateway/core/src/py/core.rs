@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use caudal_journal::Published;
+use caudal_journal::members::Members;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict};
@@ -26,6 +28,7 @@ use crate::errors::{CoreError, Result};
 use crate::flush::take::TakeHow;
 use crate::inode::payload::{AttrChange, KIND_ROWS};
 use crate::inode::seek::Wanted;
+use crate::mirrors::MirrorRules;
 use crate::operation;
 use crate::packs;
 use crate::write::WriteHow;
@@ -56,7 +59,8 @@ impl Core {
     #[new]
     #[pyo3(signature = (*, keys = None, fence = None, fs_id, epoch, journal, store_url, store_options, l1_bytes, l2_dir, l2_bytes, segment_bytes,
         journal_limit_bytes, dirty_memory_bytes, max_inodes, readahead_bytes, pack_bytes, io_threads, store_wait_s = 30.0,
-        wait_slots = 100, world = None))]
+        wait_slots = 100, mirror_wait_s = 10.0, members_file = None, membership = 0, members = Vec::new(), accept_loss = false,
+        world = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
@@ -79,8 +83,25 @@ impl Core {
         io_threads: usize,
         store_wait_s: f64,
         wait_slots: usize,
+        mirror_wait_s: f64,
+        members_file: Option<PathBuf>,
+        membership: u64,
+        members: Vec<Vec<u8>>,
+        accept_loss: bool,
         world: Option<&SimWorld>,
     ) -> PyResult<Self> {
+        let mirror_wait = Duration::try_from_secs_f64(mirror_wait_s)
+            .map_err(|error| CoreError::Invalid(format!("mirror_wait_s: {error}")))?;
+        let lists = members.iter().filter_map(|bytes| Members::decode(bytes).ok());
+        let mirrors = MirrorRules {
+            witness: members_file,
+            published: Published {
+                epoch: membership,
+                lists: lists.collect(),
+            },
+            accept_loss,
+            wait: mirror_wait,
+        };
         let store_wait = Duration::try_from_secs_f64(store_wait_s)
             .map_err(|error| CoreError::Invalid(format!("store_wait_s: {error}")))?;
         let config = Config {
@@ -99,6 +120,7 @@ impl Core {
             pack_bytes,
             io_threads,
             store_wait,
+            mirrors,
         };
         let keys = keys.map(|keys| keys.0.clone());
         let fence = PyFence::or_open(fence);
@@ -141,6 +163,33 @@ impl Core {
 
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.engine.close());
+    }
+
+    /// Directories of the mirrors that hold everything that was acknowledged.
+    fn mirrors(&self) -> PyResult<Vec<String>> {
+        let dirs = self.engine.journal()?.healthy_dirs();
+        Ok(dirs
+            .iter()
+            .map(|dir| dir.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    /// (Membership epoch, list of members in its stored form).
+    fn members<'py>(&self, py: Python<'py>) -> PyResult<(u64, Bound<'py, PyBytes>)> {
+        let list = self.engine.journal()?.members();
+        Ok((list.epoch, PyBytes::new(py, &list.encode())))
+    }
+
+    fn mirror_add(&self, py: Python<'_>, path: PathBuf) -> PyResult<bool> {
+        let journal = self.engine.journal()?;
+        Ok(py.detach(|| journal.add_mirror(&path)).map_err(CoreError::from)?)
+    }
+
+    fn mirror_remove(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let journal = self.engine.journal()?;
+        Ok(py
+            .detach(|| journal.remove_mirror(&path))
+            .map_err(CoreError::from)?)
     }
 
     #[getter]

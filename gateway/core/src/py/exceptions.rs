@@ -44,6 +44,12 @@ create_exception!(
 );
 create_exception!(
     gateway._core,
+    StaleJournalError,
+    JournalError,
+    "The mirrors that are there lack what was acknowledged without them."
+);
+create_exception!(
+    gateway._core,
     CorruptError,
     CoreError,
     "Stored bytes do not match their checksum."
@@ -65,6 +71,7 @@ impl From<Error> for PyErr {
             Error::Busy(_) | Error::Fenced => Busy::new_err(text),
             Error::Store(_) | Error::StoreAway(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
+            Error::StaleJournal(_) => StaleJournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
             Error::Corrupt(_) => CorruptError::new_err(text),
             Error::Misuse(_) | Error::Closed | Error::Cache(_) => CoreError::new_err(text),
@@ -93,6 +100,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("StoreError", py.get_type::<StoreError>())?;
     module.add("JournalError", py.get_type::<JournalError>())?;
     module.add("NewerFormatError", py.get_type::<NewerFormatError>())?;
+    module.add("StaleJournalError", py.get_type::<StaleJournalError>())?;
     module.add("SealError", py.get_type::<SealError>())?;
     module.add("CorruptError", py.get_type::<CorruptError>())
 }

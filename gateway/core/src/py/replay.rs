@@ -62,6 +62,7 @@ pub fn report_to<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, P
             report.skipped,
             report.torn_tail,
             report.preceding_lsn,
+            report.lost.as_deref(),
         ),
     )
 }

@@ -114,6 +114,10 @@ impl SimWorld {
         self.0.disk().fail(Path::new(directory), Fault::Forgetful);
     }
 
+    fn heal_disk(&self, directory: &str) {
+        self.0.disk().heal(Path::new(directory));
+    }
+
     fn replace_disk(&self, directory: &str) {
         self.0.fate.note(format_args!("{directory} is empty"));
         self.0.disk().replace(Path::new(directory));
@@ -167,9 +171,9 @@ impl SimWorld {
         Ok(())
     }
 
-    fn make_spares(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
+    fn tend_mirrors(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
         let journal = core.engine.journal()?.clone();
-        py.detach(|| journal.make_spares());
+        py.detach(|| journal.tend_mirrors());
         Ok(())
     }
 }

@@ -45,9 +45,23 @@ fn journal<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>
         for mirror in &stats.mirrors {
             mirrors.append(dict(py, |m| {
                 m.set_item("path", &mirror.path)?;
-                m.set_item("state", mirror.state.name())
+                m.set_item("state", mirror.state.name())?;
+                m.set_item("why", &mirror.why)?;
+                m.set_item("since_s", mirror.since.as_secs_f64())?;
+                m.set_item("copied_bytes", mirror.copied_bytes)?;
+                m.set_item("to_copy_bytes", mirror.to_copy_bytes)
             })?)?;
         }
+        let mended = PyList::empty(py);
+        for (path, segments) in &stats.mended {
+            mended.append(dict(py, |m| {
+                m.set_item("path", path)?;
+                m.set_item("segments", segments)
+            })?)?;
+        }
+        d.set_item("mended", mended)?;
+        d.set_item("membership", stats.membership_epoch)?;
+        d.set_item("halted", stats.halted)?;
         d.set_item("mirrors", mirrors)?;
         d.set_item("bytes", stats.bytes)?;
         d.set_item("limit_bytes", engine.config.journal_limit_bytes)?;

@@ -103,6 +103,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Extent", &extent)?;
     module.add("Flushed", maker.subscript(&maker.tuple, (int, int, sequence))?)?;
     let (float, bool_) = (builtins.getattr("float")?, builtins.getattr("bool")?);
+    let text_or_none = builtins.getattr("str")?.bitor(py.None())?;
     let attributes = maker.make("Attributes", ATTRIBUTES, &[])?;
     let attributes_class = attributes.bind(py).as_any().clone();
     let types = Types {
@@ -117,8 +118,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 "skipped",
                 "torn_tail",
                 "preceding_lsn",
+                "lost",
             ],
-            &[("torn_tail", &bool_)],
+            &[("torn_tail", &bool_), ("lost", &text_or_none)],
         )?,
         flushed_inode: maker.make(
             "FlushedInode",

@@ -13,7 +13,7 @@ use std::time::Duration;
 use caudal_base::fate::Fate;
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Site};
 use content::Content;
 
 type Node = Arc<Mutex<Content>>;
@@ -51,6 +51,7 @@ pub enum Fault {
 struct Shared {
     names: Mutex<Names>,
     faults: Mutex<HashMap<PathBuf, Fault>>,
+    sites: Mutex<HashMap<PathBuf, Site>>,
     syncs: AtomicU64,
     writes: AtomicU64,
     /// What befalls the machine that the disk is in.
@@ -158,6 +159,11 @@ impl SimDisk {
 
     pub fn heal(&self, dir: &Path) {
         self.0.faults.lock().remove(dir);
+    }
+
+    /// Another disk lies under a directory, or none: what was there is gone until it is mounted again.
+    pub fn mount(&self, dir: &Path, site: Site) {
+        self.0.sites.lock().insert(dir.to_owned(), site);
     }
 
     /// Another, empty disk takes the place of the one that the directory was on.
@@ -277,6 +283,11 @@ impl Disk for SimDisk {
             }
             Ok(())
         })
+    }
+
+    fn site(&self, dir: &Path) -> io::Result<Site> {
+        self.0.check(dir)?;
+        Ok(self.0.sites.lock().get(dir).copied().unwrap_or_default())
     }
 }
 

@@ -43,12 +43,13 @@ pub fn options(disk: Arc<dyn Disk>) -> Options {
         disk,
         on_mirror_lost: Arc::new(|_, _| {}),
         timing: Timing {
+            look: Duration::from_millis(10),
             write_after: Duration::from_millis(5),
             sync_after: Duration::from_millis(20),
             mirror_limit: Duration::from_millis(200),
             max_unwritten_bytes: 1 << 20,
         },
-        by_hand: false,
+        ..Options::default()
     }
 }
 

@@ -1,0 +1,221 @@
+"""Journal mirrors on small disks of their own: one that fails, fills, vanishes or is damaged costs no client anything, and
+comes back by itself; one that was left behind is never taken for the whole.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.caudal import Caudal, StartFailed
+from tests.support.processes import wait_until
+from tests.support.small_disk import SmallDisk
+
+MIB = 1 << 20
+# Nothing is flushed by itself: what a test acknowledges is in the journal alone.
+OPTIONS = (
+    "--segment-bytes",
+    "4MiB",
+    "--journal-limit-bytes",
+    "64MiB",
+    "--flush-age-s",
+    "3600",
+    "--mirror-wait-s",
+    "2",
+)
+DISK_BYTES = 160 * MIB
+CAUSED = (r"journal|mirror|steward|ganesha|killed|died|ended|restart|failpoint|control|connection",)
+
+
+class Mirrored:
+    """A server with two mirrors, and what its clients were told is safe."""
+
+    def __init__(self, server: Caudal, disks: list[SmallDisk]) -> None:
+        self.server, self.disks = server, disks
+        self.written: dict[str, bytes] = {}
+
+    def dir(self, number: int) -> Path:
+        return self.disks[number].path
+
+    def write(self, *names: str, size: int = 300_000) -> None:
+        """Stable writes, each acknowledged."""
+        with self.server.connect(timeout_s=30) as client:
+            for name in names:
+                self.written[name] = name.encode() * (size // len(name))
+                client.write_file(f"/{name}", self.written[name])
+
+    def check(self) -> None:
+        """Everything acknowledged is there."""
+        with self.server.connect(timeout_s=30) as client:
+            for name, data in self.written.items():
+                assert client.read_file(f"/{name}") == data, name
+
+    def states(self) -> list[str]:
+        return [mirror["state"] for mirror in self.server.status()["journal"]["mirrors"]]
+
+    def wait_states(self, *states: str) -> None:
+        wait_until(lambda: self.states() == list(states), f"mirrors {states}", 30, interval_s=0.1)
+
+    def alerts(self) -> set[str]:
+        return {alert["what"] for alert in self.server.status()["alerts"]}
+
+    def power_cut(self) -> None:
+        self.server.kill_everything()
+
+    def start_with(self, *numbers: int, accept: bool = False) -> None:
+        """Starts on some of the disks."""
+        chosen = [part for number in numbers for part in ("--journal", str(self.dir(number)))]
+        self.server.options = (*OPTIONS, *chosen, *(("--accept-loss",) if accept else ()))
+        self.server.start()
+
+
+@pytest.fixture
+def mirrored(caudal: Callable[..., Caudal], tmp_path: Path) -> Iterator[Mirrored]:
+    with ExitStack() as stack:
+        disks = [stack.enter_context(SmallDisk(tmp_path / f"disk{n}", DISK_BYTES)) for n in range(2)]
+        server = caudal()
+        server.expect(*CAUSED)
+        made = Mirrored(server, disks)
+        made.start_with(0, 1)
+        stack.callback(server.stop)
+        yield made
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.seg"))
+
+
+def unmount(disk: SmallDisk) -> None:
+    subprocess.run(["umount", "--lazy", str(disk.path)], check=True)
+
+
+def mount(disk: SmallDisk) -> None:
+    options = f"size={DISK_BYTES},mode=755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(disk.path)], check=True)
+
+
+def flip_a_bit(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_mirror_that_is_lost_comes_back_while_clients_write(mirrored: Mirrored) -> None:
+    mirrored.write("both")
+    # Its files are gone, and the disk is full.
+    disk = mirrored.disks[1]
+    for path in mirrored.dir(1).iterdir():
+        path.unlink()
+    disk.fill()
+    mirrored.write(*(f"one{n}" for n in range(40)))
+    wait_until(lambda: mirrored.states()[1] != "healthy", "the loss", 30)
+    assert "journal_one_mirror_left" in mirrored.alerts()
+    disk.relieve()
+    mirrored.write("meanwhile")
+    mirrored.wait_states("healthy", "healthy")
+    assert mirrored.alerts() == set()
+    mirrored.write("again")
+    # The one that came back is enough by itself.
+    mirrored.power_cut()
+    for path in mirrored.dir(0).iterdir():
+        path.unlink()
+    mirrored.start_with(0, 1)
+    mirrored.check()
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.server.fsck()
+
+
+def test_the_last_mirror_gone_writes_wait_and_go_on(mirrored: Mirrored) -> None:
+    mirrored.server.cli("journal", "mirror", "remove", str(mirrored.dir(1)))
+    assert mirrored.states() == ["healthy"]
+    refused = mirrored.server.run(
+        "journal", "mirror", "remove", str(mirrored.dir(0)), "--state", str(mirrored.server.state)
+    )
+    assert refused.returncode != 0
+    assert "healthy" in refused.stderr
+    mirrored.write("before")
+    mirrored.server.cli("journal", "mirror", "add", str(mirrored.dir(1)))
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.write("after")
+    listed = json.loads(mirrored.server.cli("journal", "mirror", "list", "--json"))
+    assert [mirror["path"] for mirror in listed] == [str(mirrored.dir(number)) for number in (0, 1)]
+    mirrored.power_cut()
+    # What was added is known to the next start; the first disk is not mounted.
+    unmount(mirrored.disks[0])
+    mirrored.server.options = OPTIONS
+    mirrored.server.start()
+    assert mirrored.states()[0] == "lost"
+    assert not any(mirrored.dir(0).iterdir())
+    mirrored.check()
+    mount(mirrored.disks[0])
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.check()
+
+
+def test_a_stale_mirror_alone_is_refused(mirrored: Mirrored) -> None:
+    mirrored.write("common")
+    copy = mirrored.dir(1).parent / "copy"
+    shutil.copytree(mirrored.dir(1), copy)
+    mirrored.server.stop()
+    shutil.rmtree(copy / "lost+found", ignore_errors=True)
+    mirrored.start_with(0)
+    mirrored.write("only in the first")
+    mirrored.power_cut()
+    with pytest.raises(StartFailed, match="left behind") as refused:
+        mirrored.start_with(1)
+    assert str(mirrored.dir(0)) in str(refused.value)
+    assert "--accept-loss" in str(refused.value)
+    # With the state directory's own copy gone, database and container know.
+    (mirrored.server.state / "journal.members").unlink()
+    with pytest.raises(StartFailed, match="left behind"):
+        mirrored.start_with(1)
+    mirrored.start_with(1, accept=True)
+    del mirrored.written["only in the first"]
+    mirrored.check()
+
+
+def test_damage_in_one_mirror_is_mended_and_in_the_only_one_refused(mirrored: Mirrored) -> None:
+    mirrored.write(*(f"file{n}" for n in range(40)))
+    mirrored.power_cut()
+    flip_a_bit(segments(mirrored.dir(0))[0], 300_000)
+    segments(mirrored.dir(0))[1].unlink()
+    with segments(mirrored.dir(1))[-1].open("r+b") as file:
+        file.truncate(5000)
+    mirrored.start_with(0, 1)
+    mirrored.check()
+    assert mirrored.server.status()["journal"]["mended"]
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.server.stop()
+    mirrored.start_with(0)
+    mirrored.power_cut()
+    flip_a_bit(segments(mirrored.dir(0))[1], 2_000_000)
+    with pytest.raises(StartFailed, match=r"damaged.*lost"):
+        mirrored.start_with(0)
+    mirrored.start_with(0, accept=True)
+    with mirrored.server.connect() as client:
+        assert client.read_file("/file0") == mirrored.written["file0"]
+
+
+def test_death_during_a_rebuild(mirrored: Mirrored) -> None:
+    mirrored.write(*(f"first{n}" for n in range(20)))
+    mirrored.server.stop()
+    for path in mirrored.dir(1).iterdir():
+        path.unlink()
+    killed = mirrored.server.state / "run/log/supervisor.log"
+    with contextlib.suppress(StartFailed):
+        mirrored.server.start(failpoints="journal.rebuild_joined=kill@1")
+    wait_until(lambda: '"status": -9' in killed.read_text(), "a death", 30)
+    mirrored.power_cut()
+    # The half rebuilt one alone is nothing to start from.
+    with pytest.raises(StartFailed, match=r"left behind|empty"):
+        mirrored.start_with(1)
+    mirrored.start_with(0, 1)
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.check()
