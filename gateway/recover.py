@@ -18,10 +18,11 @@ from gateway import _core
 from gateway.config import Config
 from gateway.data.restore import NothingToRestoreError, Restored, restore
 from gateway.errors import Reason, StartError
+from gateway.fsal.mirrors import FACT, membership_epoch
 from gateway.fsal.replay_rows import replay_rows
 from gateway.metadata import checkpoint, snapshot
 from gateway.metadata.attributes import Counts
-from gateway.metadata.database import Database, read_meta, sqlite_url
+from gateway.metadata.database import Database, forget_fact, read_meta, sqlite_url
 from gateway.metadata.errors import MetadataError
 from gateway.objects import backup_chain, core_options, keys, open_root_store
 from gateway.objects.backup_format import NewerBackupError
@@ -78,13 +79,17 @@ def recover(
         store = _store(config, record, env)
         with _marked(state, record.fs_id) as making:
             restored = _restored(store, state, record.fs_id, upto_ms, tell)
-            _rebuild(state, config, env, restored, epoch=record.epoch + 1)
+            membership = membership_epoch(record.membership)
+            _rebuild(state, config, env, restored, epoch=record.epoch + 1, membership=membership)
             # From here on an owner that was alive is refused; what it put until then is brought back, too.
             ownership = _take(making, config, roots, take_over=take_over)
             try:
                 if _further(store, restored, upto_ms):
                     restored = _restored(store, state, record.fs_id, upto_ms, tell)
-                lsn, counts = _rebuild(state, config, env, restored, epoch=ownership.epoch)
+                membership = membership_epoch(ownership.membership)
+                lsn, counts = _rebuild(
+                    state, config, env, restored, epoch=ownership.epoch, membership=membership
+                )
                 _core.failpoint("recover.after_database")
                 write_atomically(state.config_file, config.file_text().encode())
                 if not adopts:
@@ -100,13 +105,23 @@ def recover(
 
 
 def _rebuild(
-    state: StateDir, config: Config, env: Mapping[str, str], restored: Restored, *, epoch: int
+    state: StateDir,
+    config: Config,
+    env: Mapping[str, str],
+    restored: Restored,
+    *,
+    epoch: int,
+    membership: int,
 ) -> tuple[int, Counts]:
     """Brings into the restored database what a journal has beyond it; returns what it comes to. Harmless when repeated."""
     database = Database(sqlite_url(state.metadata_file), restored.fs_id)
     try:
         if "journal" in config.explicit:
-            _adopt(database, config, env, restored.lsn)
+            _adopt(database, config, env, restored.lsn, membership)
+        else:
+            # The mirrors that the backup knows are given up.
+            with database.writer() as connection:
+                forget_fact(connection, FACT)
         # Of epochs before this one there may be packs and backups that this database knows nothing of.
         snapshot.mark_forked(database, epoch)
         return _facts(database)
@@ -270,7 +285,9 @@ def _restored(
         raise StartError(f"the backup cannot be used: {error}", "", Reason.FAILED) from error
 
 
-def _adopt(database: Database, config: Config, env: Mapping[str, str], backup_lsn: int) -> None:
+def _adopt(
+    database: Database, config: Config, env: Mapping[str, str], backup_lsn: int, membership: int
+) -> None:
     """Brings back what the journal holds beyond the backup. Raises StartError where the two do not fit together."""
     paths = [str(path) for path in config.journal]
     told = ", ".join(paths)
@@ -278,7 +295,7 @@ def _adopt(database: Database, config: Config, env: Mapping[str, str], backup_ls
     try:
         if _core.JournalTail(paths, database.fs_id, backup_lsn + 1).is_cut_off:
             raise StartError(f"the journal {told} tells another history than the backup", without)
-        report = replay_rows(database, config, env)
+        report = replay_rows(database, config, env, membership=membership)
     except _core.NewerFormatError as error:
         raise StartError(str(error), "install that version or a later one", Reason.NEWER_FORMAT) from error
     except _core.CoreError as error:

@@ -30,13 +30,17 @@ def published(database: Database, ownership: Ownership) -> dict[str, Any]:
     """Arguments of a Core: the newest membership that database and container know of."""
     with database.reader() as connection:
         fact = read_meta(connection).get(FACT)
-    found: object = ownership.membership
-    container = cast("dict[str, object]", found) if isinstance(found, dict) else {}
-    epoch = container.get("epoch", 0)
     return {
-        "membership": epoch if isinstance(epoch, int) else 0,
+        "membership": membership_epoch(ownership.membership),
         "members": [] if fact is None else [bytes.fromhex(fact)],
     }
+
+
+def membership_epoch(found: object) -> int:
+    """Of what the root object says of the journal's mirrors; 0 where it says nothing."""
+    container = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    epoch = container.get("epoch", 0)
+    return epoch if isinstance(epoch, int) else 0
 
 
 def alerts(journal: Mapping[str, Any]) -> list[dict[str, str]]:

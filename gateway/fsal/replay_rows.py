@@ -13,9 +13,12 @@ BATCH_RECORDS: Final = 2000
 REPLAY_CACHE_BYTES: Final = 16 << 20
 
 
-def replay_rows(database: Database, settings: Config, env: Mapping[str, str]) -> _core.ReplayReport:
+def replay_rows(
+    database: Database, settings: Config, env: Mapping[str, str], *, membership: int = 0
+) -> _core.ReplayReport:
     """Brings every row that the journal holds into the database, as a start would: by replay, which knows where a crash
-    cut the journal off. Changes nothing in the journal. Raises CoreError, MetadataError, SQLAlchemyError.
+    cut the journal off. Changes nothing in the journal. membership: the newest epoch of its mirrors that is known, older ones
+    being refused. Raises CoreError, MetadataError, SQLAlchemyError.
     """
     with database.reader() as connection:
         reached = checkpoint.checkpoint_lsn(connection)
@@ -32,7 +35,7 @@ def replay_rows(database: Database, settings: Config, env: Mapping[str, str]) ->
             apply()
         return ()
 
-    core = _open_core(settings, database.fs_id, env)
+    core = _open_core(settings, database.fs_id, env, membership)
     try:
         report = core.replay(from_lsn=reached + 1, on_rows=collect, load=lambda _: None)
     finally:
@@ -41,7 +44,7 @@ def replay_rows(database: Database, settings: Config, env: Mapping[str, str]) ->
     return report
 
 
-def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.Core:
+def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str], membership: int) -> _core.Core:
     """A core that only ever replays: it has no caches to speak of, and its epoch is never written."""
     return _core.Core(
         fs_id=fs_id,
@@ -59,4 +62,5 @@ def _open_core(settings: Config, fs_id: bytes, env: Mapping[str, str]) -> _core.
         readahead_bytes=0,
         pack_bytes=settings.pack_bytes,
         io_threads=1,
+        membership=membership,
     )

@@ -291,6 +291,11 @@ def write_fact(connection: Connection, key: str, value: str) -> None:
         connection.execute(tables.meta.insert(), {"key": key, "value": value})
 
 
+def forget_fact(connection: Connection, key: str) -> None:
+    """Takes one fact out of the meta table."""
+    connection.execute(tables.meta.delete().where(tables.meta.c.key == key))
+
+
 def read_meta(connection: Connection) -> dict[str, str]:
     """All facts of the meta table."""
     return {row[0]: row[1] for row in connection.execute(select(tables.meta.c.key, tables.meta.c.value))}

@@ -1,6 +1,7 @@
 //! Recovery: the journal's records, in their order, over the rows that the caller loads.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use caudal_journal::{Record, ReplayError, replay_with};
@@ -65,8 +66,11 @@ impl<E> From<CoreError> for Failure<E> {
 struct Replay<'a, R: Rows> {
     engine: &'a Engine,
     rows: &'a mut R,
-    /// Inodes without a row: a number is never used again, so they stay gone.
+    /// Inodes without a row: a number is never used again, so they stay gone. And those whose row is ahead of the journal.
     gone: HashSet<u64>,
+    /// The journal ends here, though more was acknowledged. A row with a later change has what a flush brought to it that the
+    /// journal does not tell of: records from before would put old bytes over new ones.
+    ends_lsn: u64,
     report: Report,
 }
 
@@ -157,6 +161,10 @@ impl<R: Rows> Replay<'_, R> {
             return Ok(None);
         }
         match self.rows.load(inode).map_err(Failure::Rows)? {
+            Some((attributes, _)) if attributes.change > self.ends_lsn => {
+                self.gone.insert(inode);
+                Ok(None)
+            }
             Some((attributes, extents)) => {
                 self.engine.activate(attributes, extents)?;
                 Ok(self.engine.table.get(inode))
@@ -193,15 +201,16 @@ impl Engine {
         from_lsn: u64,
         rows: &mut R,
     ) -> std::result::Result<Report, Failure<R::Error>> {
+        let assembly = self.assemble()?;
+        let dirs = assembly.dirs();
+        let accept_loss = self.config.mirrors.accept_loss;
         let mut replay = Replay {
             engine: self,
             rows,
             gone: HashSet::new(),
+            ends_lsn: if accept_loss { self.end_of(&dirs)? } else { u64::MAX },
             report: Report::default(),
         };
-        let assembly = self.assemble()?;
-        let dirs = assembly.dirs();
-        let accept_loss = self.config.mirrors.accept_loss;
         let mut show = |record: &Record<'_>| replay.record(record);
         let fs_id = self.config.fs_id;
         let replayed =
@@ -223,6 +232,17 @@ impl Engine {
         *self.assembly.lock() = Some(assembly);
         self.settle_replayed();
         Ok(report)
+    }
+
+    /// The last LSN of what is intact in these mirrors.
+    fn end_of(&self, dirs: &[PathBuf]) -> Result<u64, CoreError> {
+        let mut pass_over = |_: &Record<'_>| Ok::<(), CoreError>(());
+        replay_with(&*self.disk, dirs, self.config.fs_id, 0, true, &mut pass_over)
+            .map(|replayed| replayed.last_lsn)
+            .map_err(|error| match error {
+                ReplayError::Callback(error) => error,
+                ReplayError::Journal(error) => error.into(),
+            })
     }
 
     /// Takes inodes out of the dirty index whose flush was replayed too, and moves on those of which it left something.

@@ -1,5 +1,6 @@
 """After a crash the core holds a prefix of what was done, and at least what was acknowledged."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -240,4 +241,27 @@ def test_a_damaged_block_is_reported_and_not_served(tmp_path: Path) -> None:
     files.core.cache_drop(True, True)
     with pytest.raises((_core.CorruptError, OSError)):
         files.core.read(10, 0, 10)
+    files.core.close()
+
+
+def test_a_journal_that_was_left_behind_puts_no_old_bytes_over_newer_ones(tmp_path: Path) -> None:
+    files = Files(tmp_path / "fs")
+    for inode in (1, 2):
+        files.create(inode)
+        files.core.write(inode, 0, b"old")
+    files.core.wait_durable(files.core.last_lsn)
+    left_behind = tmp_path / "left_behind"
+    shutil.copytree(tmp_path / "fs" / "journal", left_behind)
+    files.core.write(1, 0, b"new")
+    files.flush(inodes=[1])
+    files.checkpoint()
+    files.core.close()
+    shutil.rmtree(tmp_path / "fs" / "journal")
+    shutil.copytree(left_behind, tmp_path / "fs" / "journal")
+    files = Files(tmp_path / "fs", accept_loss=True)
+    for inode in (1, 2):
+        files.load(inode)
+    assert files.core.read(1, 0, 10) == b"new"
+    assert files.core.read(2, 0, 10) == b"old"
+    assert files.report.skipped == 1
     files.core.close()
