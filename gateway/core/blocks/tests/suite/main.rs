@@ -8,4 +8,5 @@ mod pack;
 mod readahead;
 mod retry;
 mod seal;
+mod shelves;
 mod support;
