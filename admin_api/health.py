@@ -60,6 +60,9 @@ def judge(status: dict[str, Any], why_down: str | None) -> Health:
     cache: dict[str, Any] = status.get("cache", {})
     if (bad := cache.get("unreadable_blocks", 0)) > 0:
         critical("cache", f"{bad} blocks could not be read")
+    for shelf in cache.get("shelves", []):
+        if shelf.get("state") in ("failed", "full"):
+            warning("cache", f"the shelf {shelf.get('path')} is {shelf['state']}: {shelf.get('why')}")
     findings.sort(key=lambda one: one.severity != "critical")
     return Health(
         state=findings[0].severity if findings else "ok", read_only=why_down is not None, findings=findings
