@@ -5,7 +5,7 @@ number is `epoch << 40 | counter`. A call that waits or does I/O releases the GI
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self, TypeAlias, final
+from typing import Any, NamedTuple, Self, TypeAlias, final
 
 BLOCK_PAYLOAD_BYTES: int
 """Bytes of a pack that one block holds: what the file data of a pack is cut into."""
@@ -458,6 +458,15 @@ class BlockCache:
 
     def pin(self, runs: Sequence[tuple[int, int, int]]) -> None:
         """These blocks stay in L2 while others have to go, and no others do. It does not bring them there."""
+
+    def activity(self) -> dict[str, Any]:
+        """Who uses what most, faded by half in 30 s; to be called every few seconds, for the core empties its notes into
+        sketches of at most 512 items here.
+
+        files: (inode, rates); clients: (address, rates), the heaviest first. all: rates. Rates: reads, writes, name operations,
+        bytes read, bytes written a second, and how many of the operations may be others'. sample: some of the operations since
+        the last call, chosen evenly: (inode, operations that it stands for, bytes). Inode 0: a name operation.
+        """
 
 @final
 class PackStore:

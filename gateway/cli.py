@@ -45,7 +45,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
-cli_cache.add_to(cache_app, cli_admin.operation_app)
+cli_cache.add_to(app, cache_app, cli_admin.operation_app)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 TAKE_OVER_NOTE = (
@@ -111,6 +111,7 @@ def up(
     disk_price_gib_month: Annotated[Text, typer.Option(help=_help("disk_price_gib_month"))] = None,
     read_price_10k: Annotated[Text, typer.Option(help=_help("read_price_10k"))] = None,
     wait_price_hour: Annotated[Text, typer.Option(help=_help("wait_price_hour"))] = None,
+    cache_policy_interval_s: Annotated[Text, typer.Option(help=_help("cache_policy_interval_s"))] = None,
     dirty_memory_bytes: Annotated[Text, typer.Option(help=_help("dirty_memory_bytes"))] = None,
     journal_limit_bytes: Annotated[Text, typer.Option(help=_help("journal_limit_bytes"))] = None,
     segment_bytes: Annotated[Text, typer.Option(help=_help("segment_bytes"))] = None,

@@ -19,6 +19,7 @@ Path = Annotated[str, typer.Argument(metavar="PATH", help="As clients mount it: 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="On the server.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is done.")]
 
+activity_app = typer.Typer(help="Who uses the file system most just now.", no_args_is_help=True)
 shelf_app = typer.Typer(help="The shelves of the cache on disk.", no_args_is_help=True)
 
 
@@ -179,9 +180,48 @@ def shelf_remove(
         out().print(f"[yellow]its directory could not be emptied: {escape(done['left'])}[/yellow]")
 
 
-def add_to(cache_app: typer.Typer, operation_app: typer.Typer) -> None:
+def policy(
+    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
+) -> None:
+    """Show what the policy of the cache's size decided, and why."""
+    found = Service(state, server, ca_file).call("GET", "cache/policy")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not found["on"]:
+        out().print("the sizes are fixed: give l1_max_bytes or l2_max_bytes to let them grow")
+    rows = [{"tier": tier, **latest} for tier, latest in found["latest"].items()]
+    show_rows(rows, ("tier", "bytes", "reason"), as_json=False)
+    show_rows(found["changes"], ("at_s", "tier", "from_bytes", "bytes", "reason"), as_json=False)
+
+
+@activity_app.command("top")
+def activity_top(
+    most: Annotated[int, typer.Option("--most", min=1, max=512, help="So many of each.")] = 10,
+    state: State = DEFAULT_STATE,
+    server: Server = None,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the clients, files and directories that are used most just now: operations and bytes a second."""
+    found = Service(state, server, ca_file).call("GET", f"activity?most={most}")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    rates = ("reads", "writes", "names", "read_bytes", "written_bytes")
+    for kind, columns in (
+        ("clients", ("address", *rates)),
+        ("files", ("path", "inode", *rates)),
+        ("directories", ("path", "inode", "operations", "bytes")),
+    ):
+        out().print(f"[bold]{kind}[/bold]")
+        show_rows(found[kind], columns, as_json=False)
+
+
+def add_to(app: typer.Typer, cache_app: typer.Typer, operation_app: typer.Typer) -> None:
     """Puts the commands into the command line."""
     cache_app.add_typer(shelf_app, name="shelf")
-    for command in (resize, warm, pin, unpin, pins):
+    app.add_typer(activity_app, name="activity")
+    for command in (resize, warm, pin, unpin, pins, policy):
         cache_app.command(command.__name__)(command)
     operation_app.command("cancel")(cancel)

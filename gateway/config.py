@@ -61,6 +61,7 @@ class Config:
     disk_price_gib_month: float
     read_price_10k: float
     wait_price_hour: float
+    cache_policy_interval_s: float
     dirty_memory_bytes: int
     journal_limit_bytes: int
     segment_bytes: int

@@ -119,6 +119,9 @@ KEYS: Final[dict[str, Key]] = {
     "disk_price_gib_month": Key(_price, fixed(0.1), "What a GiB of a shelf's disk costs in a month."),
     "read_price_10k": Key(_price, fixed(0.005), "What 10,000 reads of the store cost."),
     "wait_price_hour": Key(_price, fixed(1.0), "What an hour costs that clients wait for the store."),
+    "cache_policy_interval_s": Key(
+        values.seconds(5, 3600), fixed(30.0), "Time between looks at whether the cache has the right size."
+    ),
 }
 
 

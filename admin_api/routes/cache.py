@@ -209,6 +209,42 @@ def warm(here: Here, caller: Caller, response: Response, body: At) -> OperationV
     return _job(here, caller, response, "cache.warm", "cache_warm", body.path)
 
 
+class Policy(BaseModel):
+    """latest: by tier, the newest decision with its reason. changes: of size, the newest first. Costs are for an hour."""
+
+    model_config = ConfigDict(extra="allow")
+    on: bool
+    interval_s: float
+    bounds: dict[str, Any]
+    prices: dict[str, float]
+    latest: dict[str, Any]
+    changes: list[dict[str, Any]]
+
+
+@router.get("/cache/policy", openapi_extra=needs(Role.VIEWER), responses=READS)
+def show_policy(here: Here) -> Policy:
+    """What the policy of the cache's size decided, and why."""
+    return Policy.model_validate(here.link.ask("cache_policy", ASK_TIMEOUT_S))
+
+
+class Activity(BaseModel):
+    """Rates a second, estimated from some of the operations, and faded by half in half_life_s. path: null where no part of the
+    server has looked the name up of late. error: operations that may be another one's.
+    """
+
+    half_life_s: float
+    all: dict[str, float]
+    clients: list[dict[str, Any]]
+    files: list[dict[str, Any]]
+    directories: list[dict[str, Any]]
+
+
+@router.get("/activity", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 409, 422, 503))
+def show_activity(here: Here, most: int = Query(default=20, ge=1, le=512)) -> Activity:
+    """The clients, files and directories that are used most just now."""
+    return Activity.model_validate(here.link.ask("activity", ASK_TIMEOUT_S, most=most))
+
+
 @router.get("/cache/pins", openapi_extra=needs(Role.VIEWER), responses=READS)
 def list_pins(here: Here) -> Pins:
     """What is pinned."""

@@ -1,8 +1,8 @@
 """Bringing what a path holds into the cache, and keeping it there.
 
 A pin is a standing wish: what is pinned is brought into L2 and stays there when other blocks have to go. Files change and
-shelves fail: so the trees are walked again now and then, and what is missing is brought again. Pins may take half of L2, or
-what is read besides them would have no room.
+shelves fail: so the trees are walked again now and then, and what is missing is brought again. Pins may take a quarter of L2:
+each round through the disk writes them again, and what is read besides them needs its room.
 """
 
 import threading
@@ -22,7 +22,7 @@ from gateway.errors import CaudalError, ControlError
 from gateway.metadata.errors import FsError
 
 log = structlog.get_logger(__name__)
-PIN_SHARE: Final = 0.5
+PIN_SHARE: Final = 0.25
 PIN_INTERVAL_S: Final = 60.0
 FETCHERS: Final = 4
 """Reads of the store for a job at once, of up to 8 MiB each."""
@@ -167,7 +167,7 @@ class Warmth:
                 raise ControlError(
                     "too_large",
                     f"{path} takes {walk.bytes_of(blocks)} bytes; {left} are left of the {room} that may be pinned,"
-                    f" which is half of L2",
+                    f" which is a quarter of L2",
                     f"shelves of {int(all_bytes / PIN_SHARE)} bytes would hold it; or unpin something, or pin less",
                 )
             pin = self._pins.setdefault(path, Pin(path))
@@ -225,7 +225,7 @@ class Warmth:
             with self._lock:
                 others = [one.blocks for one in self._pins.values() if one is not pin]
                 if walk.bytes_of(walk.union([*others, blocks])) > self.room_bytes():
-                    pin.why = "it has outgrown the half of L2 that may be pinned: what is new is not kept"
+                    pin.why = "it has outgrown the quarter of L2 that may be pinned: what is new is not kept"
                 else:
                     pin.blocks = blocks
                 self._tell()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.control import ControlServer
 from gateway.fsal.caching import Caching, as_plain
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gateway.fsal.owner import Owner
 
 Fields = Mapping[str, Any]
+MAX_TOLD: Final = 512
 
 
 class CacheCommands:
@@ -30,6 +31,8 @@ class CacheCommands:
             "cache_pin": self.pin,
             "cache_unpin": self.unpin,
             "cache_pins": self.pins,
+            "cache_policy": self.policy,
+            "activity": self.activity,
             "cache_job": self.job,
             "cache_job_cancel": self.cancel,
         }.items():
@@ -83,6 +86,14 @@ class CacheCommands:
 
     def pins(self, _fields: Fields) -> dict[str, Any]:
         return self._caching.warmth.describe()
+
+    def policy(self, _fields: Fields) -> dict[str, Any]:
+        """Bounds, prices, the latest decisions and the newest changes, with their reasons."""
+        return self._caching.elastic.describe()
+
+    def activity(self, fields: Fields) -> dict[str, Any]:
+        """`most`: so many of the heaviest clients, files and directories."""
+        return self._caching.heat.describe(min(int(fields.get("most", 20)), MAX_TOLD))
 
     def job(self, fields: Fields) -> dict[str, Any]:
         return self._caching.jobs.get(str(fields["id"])).describe()

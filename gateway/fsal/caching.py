@@ -1,17 +1,22 @@
 """The block cache of an owner: its parts put together."""
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from gateway._core import BlockCache, CoreError
 from gateway.cache import settings, walk
+from gateway.cache.elastic import Elastic
+from gateway.cache.heat import Heat, Parents
 from gateway.cache.jobs import Job, Jobs
+from gateway.cache.policy import Bounds, Prices
 from gateway.cache.settings import Configured, Settings, ShelfSetting
 from gateway.cache.tiers import Tiers
 from gateway.cache.warmth import Warmth
 from gateway.config import Config
+from gateway.metadata.clock import SystemClock
 from gateway.metadata.packs import pack_sizes
 from gateway.state import StateDir
 
@@ -63,14 +68,39 @@ class Caching:
             l2_bytes=self.l2_bytes,
         )
 
+        clock = SystemClock()
+        self.parents = Parents()
+        self.heat = Heat(self.cache.activity, self.parents, config.export)
+        self.elastic = Elastic(
+            lambda: cast("dict[str, Any]", owner.core.stats()),
+            self.tiers,
+            bounds={
+                "l1": Bounds(config.l1_min_bytes, config.l1_max_bytes),
+                "l2": Bounds(config.l2_min_bytes, config.l2_max_bytes),
+            },
+            prices=Prices(
+                memory_gib_month=config.memory_price_gib_month,
+                disk_gib_month=config.disk_price_gib_month,
+                read=config.read_price_10k / 10_000,
+                wait_hour=config.wait_price_hour,
+            ),
+            clock=time.monotonic,
+            now_s=lambda: clock.now_ns() / 1e9,
+            interval_s=config.cache_policy_interval_s,
+        )
+
     def start(self) -> None:
-        """Opens the shelves; from then on pins are kept."""
+        """Opens the shelves; from then on pins are kept, sizes follow the policy, and activity is counted."""
         self.tiers.open()
         self.warmth.start()
+        self.heat.start()
+        self.elastic.start()
 
     def stop(self) -> None:
+        self.elastic.stop()
         self.jobs.stop()
         self.warmth.stop()
+        self.heat.stop()
 
     def figures(self) -> dict[str, Any]:
         """The cache's own, from the core."""

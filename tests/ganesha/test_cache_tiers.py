@@ -182,7 +182,8 @@ def test_after_a_restart_a_flipped_bit_is_never_served_and_pins_are_kept(tiers: 
             damaged[at] ^= 0x04
         region.write_bytes(damaged)
     # Who changes the configuration means it: what was set live before is overtaken.
-    tiers.server.options = ("--l1-bytes", "48MiB", "--l2-bytes", "128MiB")
+    elastic = ("--l1-max-bytes", "96MiB", "--cache-policy-interval-s", "5")
+    tiers.server.options = ("--l1-bytes", "48MiB", "--l2-bytes", "128MiB", *elastic)
     tiers.server.start()
     assert tiers.cache()["l1"]["capacity_bytes"] == 48 * MIB
     assert tiers.cache()["settings"]["changed"] == ["shelf"]
@@ -199,3 +200,34 @@ def test_after_a_restart_a_flipped_bit_is_never_served_and_pins_are_kept(tiers: 
     tiers.call("cache_unpin", path=f"{EXPORT}/tree")
     assert tiers.call("cache_pins")["items"] == []
     assert "not pinned" in tiers.refused("cache_unpin", path=f"{EXPORT}/tree").message
+
+
+def test_activity_tells_clients_files_and_directories(tiers: Tiers) -> None:
+    with tiers.server.connect() as nfs:
+        for _ in range(60):
+            assert nfs.read_file("/tree/f3") == _pattern(3)
+    wait_until(lambda: tiers.call("activity")["all"]["reads"] > 0, "the notes are looked at")
+    found = tiers.call("activity", most=2)
+    assert found["clients"][0]["address"] in ("127.0.0.1", "::1")
+    assert found["clients"][0]["names"] >= 0
+    assert found["files"][0]["path"] == f"{EXPORT}/tree/f3"
+    assert found["files"][0]["read_bytes"] > 0
+    assert found["directories"][0]["path"] == f"{EXPORT}/tree"
+
+
+def test_l1_grows_by_itself_where_misses_cost_more(tiers: Tiers) -> None:
+    def grows() -> bool:
+        with tiers.server.connect() as nfs:
+            for number in range(5):
+                nfs.read_file(f"/large/{number}")
+        return bool(tiers.call("cache_policy")["changes"])
+
+    wait_until(grows, "the policy finds that L1 is too small", timeout_s=40)
+    told = tiers.call("cache_policy")
+    change = told["changes"][-1]
+    assert (change["tier"], change["from_bytes"]) == ("l1", 48 * MIB)
+    assert change["reason"] == "misses cost more than a larger cache"
+    assert change["miss_cost"] > change["step_cost"]
+    assert tiers.cache()["l1"]["capacity_bytes"] == told["changes"][0]["bytes"] > 48 * MIB
+    assert told["latest"].keys() == {"l1", "l2"}
+    assert "cache.policy" in (tiers.server.state / "run/log/gateway.log").read_text()

@@ -62,6 +62,15 @@ ANSWERS: dict[str, Any] = {
         "room_bytes": 10,
         "items": [{"path": "/data/a", "bytes": 4, "held_bytes": 4, "why": None}],
     },
+    "cache_policy": {
+        "on": False,
+        "interval_s": 30.0,
+        "bounds": {},
+        "prices": {},
+        "latest": {},
+        "changes": [],
+    },
+    "activity": {"half_life_s": 30.0, "all": {}, "clients": [], "files": [], "directories": []},
     **dict.fromkeys(("shelf_drain", "cache_warm", "cache_pin", "cache_job", "cache_job_cancel"), JOB),
 }
 

@@ -92,3 +92,11 @@ def test_shelves_in_metrics_and_health(api: Api) -> None:
     api.gateway.status = {**api.gateway.status, "cache": cache}
     api.now_s += 1
     assert api.local("GET", "health").json()["findings"][0]["text"] == "the shelf /s0 is failed: gone"
+
+
+def test_policy_and_activity(api: Api) -> None:
+    viewer = api.token("viewer")
+    assert api.ask("GET", "cache/policy", token=viewer).json()["on"] is False
+    assert api.ask("GET", "activity?most=3", token=viewer).json()["half_life_s"] == 30.0
+    assert api.gateway.calls[-1] == ("activity", {"most": 3})
+    problem(api.ask("GET", "activity?most=0", token=viewer), 422, "invalid")

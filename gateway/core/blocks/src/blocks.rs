@@ -50,6 +50,9 @@ pub struct BlocksStats {
     /// What was wrong with the newest damaged one.
     pub last_bad: Option<String>,
     pub prefetched_blocks: u64,
+    /// Blocks that were fetched from the store, or raised from L2, not for the first time: a larger cache would have had them.
+    pub fetched_again: u64,
+    pub raised_again: u64,
     /// Blocks under way.
     pub in_flight: u64,
 }
@@ -134,7 +137,10 @@ impl Blocks {
         let mut fetched = 0;
         for (pack, first, count) in runs_without(run, |key| cache.holds_longest(key)) {
             fetched += u64::from(count);
-            self.get_run(pack, first, count).await?;
+            let payloads = self.get_run(pack, first, count).await?;
+            for (block, payload) in (first..=u32::MAX).zip(payloads) {
+                cache.keep(BlockKey { pack, block }, payload);
+            }
         }
         Ok(fetched)
     }
@@ -173,6 +179,12 @@ impl Blocks {
         ShelfSet(&self.fetcher.cache)
     }
 
+    /// Whether blocks wait to be written to L2.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.fetcher.cache.shelves().is_writing()
+    }
+
     #[must_use]
     pub fn stats(&self) -> BlocksStats {
         BlocksStats {
@@ -184,6 +196,8 @@ impl Blocks {
             unreadable_blocks: self.fetcher.unreadable_blocks(),
             last_bad: self.fetcher.last_bad(),
             prefetched_blocks: self.prefetched.load(Relaxed),
+            fetched_again: self.fetcher.cache.shelves().fetched.again(),
+            raised_again: self.fetcher.raised.again(),
             in_flight: self.fetcher.flights.len() as u64,
         }
     }

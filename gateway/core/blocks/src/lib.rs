@@ -19,6 +19,7 @@ mod flight;
 pub mod pack;
 mod readahead;
 pub mod seal;
+mod seen;
 mod shelf_set;
 pub mod store;
 

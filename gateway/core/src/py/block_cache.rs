@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use caudal_blocks::{Run, ShelfStats};
 use pyo3::prelude::*;
@@ -9,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::core::Core;
 use super::types::dict;
+use crate::activity::Rates;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 
@@ -72,9 +74,43 @@ impl BlockCache {
         py.detach(|| runs.iter().map(|run| self.0.blocks.held(*run)).sum())
     }
 
+    fn activity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = py.detach(|| self.0.io.activity.look(Instant::now()));
+        dict(py, |d| {
+            let files: Vec<_> = found.files.iter().map(|(inode, of)| (*inode, told(of))).collect();
+            let clients: Vec<_> = found
+                .clients
+                .iter()
+                .map(|(client, of)| (client.to_string(), told(of)))
+                .collect();
+            let sample: Vec<_> = found
+                .sample
+                .iter()
+                .map(|(note, times)| (note.inode, *times, note.bytes as f64 * times))
+                .collect();
+            d.set_item("files", files)?;
+            d.set_item("clients", clients)?;
+            d.set_item("all", told(&found.all))?;
+            d.set_item("sample", sample)
+        })
+    }
+
     fn pin(&self, py: Python<'_>, runs: Vec<Run>) {
         py.detach(|| self.0.blocks.shelf_set().pin(&runs));
     }
+}
+
+type Told = (f64, f64, f64, f64, f64, f64);
+
+const fn told(of: &Rates) -> Told {
+    (
+        of.reads,
+        of.writes,
+        of.names,
+        of.read_bytes,
+        of.written_bytes,
+        of.error,
+    )
 }
 
 /// Figures of the shelves, in the order in which they came.

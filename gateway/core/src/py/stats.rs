@@ -92,6 +92,8 @@ fn cache<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> 
         d.set_item("unreadable_blocks", stats.unreadable_blocks)?;
         d.set_item("last_bad", &stats.last_bad)?;
         d.set_item("prefetched_blocks", stats.prefetched_blocks)?;
+        d.set_item("fetched_again", stats.fetched_again)?;
+        d.set_item("raised_again", stats.raised_again)?;
         d.set_item("in_flight", stats.in_flight)
     })
 }

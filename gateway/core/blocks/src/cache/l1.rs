@@ -86,7 +86,7 @@ impl EventListener for Demote {
     fn on_leave(&self, reason: Event, key: &BlockKey, payload: &Bytes) {
         if reason == Event::Evict && self.l2.any() && !self.dropping.load(Relaxed) && !self.l2.contains(*key)
         {
-            self.l2.insert(*key, payload.clone());
+            self.l2.insert_read(*key, payload.clone());
         }
     }
 }

@@ -28,6 +28,8 @@ use crate::error::{BlockError, Result};
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// A device that does not answer a read in this time has failed it: the store is asked.
 const READ_LIMIT: Duration = Duration::from_secs(3);
+/// One in so many bytes is for blocks that are known to come again; the engine keeps some of them free, too.
+const FREE_SHARE: u64 = 4;
 /// What waits to be written is given up when closing or emptying takes longer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -217,8 +219,18 @@ impl L2 {
         !self.shared.writes.is_paused()
     }
 
+    /// Whether so much was written that others may have to go for what comes.
+    pub fn is_full(&self) -> bool {
+        let capacity_bytes = self.shared.capacity_bytes;
+        self.shared.stored_bytes.load(Relaxed) >= capacity_bytes - capacity_bytes / FREE_SHARE
+    }
+
     pub fn is_busy(&self) -> bool {
         self.takes_blocks() && self.shared.pending.is_half_full()
+    }
+
+    pub fn is_writing(&self) -> bool {
+        self.shared.pending.holds_any()
     }
 
     pub fn set_queue(&self, bytes: u64) {

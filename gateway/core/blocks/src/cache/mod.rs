@@ -139,6 +139,13 @@ impl Cache {
         }
     }
 
+    /// Puts a block that is wanted there into L2, whatever has to go for it.
+    pub fn keep(&self, key: BlockKey, payload: Bytes) {
+        if self.tiers.l2.any() && !self.tiers.l2.contains(key) {
+            self.tiers.l2.insert(key, payload);
+        }
+    }
+
     /// Whether the tier that keeps blocks longest has this one. What only memory has is offered to L2.
     pub fn holds_longest(&self, key: BlockKey) -> bool {
         if !self.tiers.l2.any() {
@@ -183,11 +190,12 @@ impl Cache {
         }
     }
 
-    /// Puts a verified payload into both tiers; L2 takes it later, or not where it is too busy.
+    /// Puts a verified payload that came from the store into both tiers, see [`Shelves::insert_read`]; L2 takes it later, or not where it is too busy.
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
+        self.tiers.l2.fetched.note(key);
         self.tiers.l1.insert(key, &payload);
         if self.tiers.l2.any() {
-            self.tiers.l2.insert(key, payload);
+            self.tiers.l2.insert_read(key, payload);
         }
     }
 

@@ -45,6 +45,10 @@ impl Pending {
         self.state.lock().bytes > self.limit_bytes.load(Relaxed) / 2
     }
 
+    pub fn holds_any(&self) -> bool {
+        !self.state.lock().blocks.is_empty()
+    }
+
     /// Adds a block; nothing happens where the queue is full or closed, or has it.
     pub fn push(&self, key: BlockKey, payload: Bytes) {
         let mut state = self.state.lock();

@@ -1,4 +1,4 @@
-//! Blocks that stay on disk while others come and go: when a region is reclaimed they are written again.
+//! Which blocks stay on disk when the region that they lie in is reclaimed: they are written again, as if they were new.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -30,18 +30,22 @@ impl Pins {
         self.0.read().len()
     }
 
+    fn stays(&self, hash: u64) -> bool {
+        self.0.read().contains(&hash)
+    }
+
     /// What the engine asks for each block of a region that it reclaims.
     pub fn filter(self: &Arc<Self>) -> StorageFilter {
-        StorageFilter::new().with_condition(Pinned(self.clone()))
+        StorageFilter::new().with_condition(Stays(self.clone()))
     }
 }
 
 #[derive(Debug)]
-struct Pinned(Arc<Pins>);
+struct Stays(Arc<Pins>);
 
-impl StorageFilterCondition for Pinned {
+impl StorageFilterCondition for Stays {
     fn filter(&self, _: &Arc<Statistics>, hash: u64, _: usize) -> StorageFilterResult {
-        if self.0.0.read().contains(&hash) {
+        if self.0.stays(hash) {
             StorageFilterResult::Admit
         } else {
             StorageFilterResult::Reject

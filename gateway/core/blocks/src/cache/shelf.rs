@@ -150,6 +150,11 @@ impl Shelf {
         found
     }
 
+    /// Whether others have to go for what comes.
+    pub fn is_full(&self) -> bool {
+        self.l2.read().as_ref().is_some_and(|l2| l2.is_full())
+    }
+
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
         if let Some(l2) = self.l2() {
             l2.insert(key, payload);

@@ -15,6 +15,7 @@ use super::pins::Pins;
 use super::shelf::{Opening, Shelf, ShelfStats};
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
+use crate::seen::Seen;
 
 /// Every block is looked for in each of their indices.
 pub const MAX_SHELVES: usize = 16;
@@ -34,6 +35,8 @@ pub struct Shelves {
     changing: Mutex<()>,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// Blocks that came from the store.
+    pub fetched: Seen,
 }
 
 impl Shelves {
@@ -51,6 +54,7 @@ impl Shelves {
             changing: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            fetched: Seen::default(),
         }
     }
 
@@ -189,11 +193,28 @@ impl Shelves {
         }
     }
 
+    /// Offers a block that was read. A shelf that is full takes only what came from the store more than once: what is read a single
+    /// time, be it more than the cache holds, pushes nothing out.
+    pub fn insert_read(&self, key: BlockKey, payload: Bytes) {
+        if let Some(home) = self.home(key)
+            && (!home.is_full() || self.fetched.came_again(key))
+        {
+            home.insert(key, payload);
+        }
+    }
+
     /// Whether so much waits to be written that more would soon be turned away.
     pub fn is_busy(&self) -> bool {
         self.list()
             .iter()
             .any(|shelf| shelf.l2().is_some_and(|l2| l2.is_busy()))
+    }
+
+    /// Whether anything waits to be written.
+    pub fn is_writing(&self) -> bool {
+        self.list()
+            .iter()
+            .any(|shelf| shelf.l2().is_some_and(|l2| l2.is_writing()))
     }
 
     /// Empties all shelves; the first error of one is the answer.
