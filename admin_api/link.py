@@ -82,8 +82,8 @@ class GatewayLink:
         return done
 
     def ask(self, op: str, timeout_s: float | None, **fields: object) -> Any:
-        """What the gateway answers, which changes nothing that figures show. Raises Problem: 503 when it is down, 409 when it
-        refused.
+        """What the gateway answers, which changes nothing that figures show. Raises Problem: 503 when it is down, 409
+        when it refused.
         """
         return self._call(timeout_s, op, **fields)
 

@@ -463,9 +463,9 @@ class BlockCache:
         """Who uses what most, faded by half in 30 s; to be called every few seconds, for the core empties its notes into
         sketches of at most 512 items here.
 
-        files: (inode, rates); clients: (address, rates), the heaviest first. all: rates. Rates: reads, writes, name operations,
-        bytes read, bytes written a second, and how many of the operations may be others'. sample: some of the operations since
-        the last call, chosen evenly: (inode, operations that it stands for, bytes). Inode 0: a name operation.
+        files: (inode, rates); clients: (address, rates), the heaviest first. all: rates. Rates: reads, writes, name
+        operations, bytes read, bytes written a second, and how many of the operations may be others'. sample: some of the
+        operations since the last call, chosen evenly: (inode, how many it stands for, bytes). Inode 0: a name operation.
         """
 
 @final

@@ -228,8 +228,8 @@ def show_policy(here: Here) -> Policy:
 
 
 class Activity(BaseModel):
-    """Rates a second, estimated from some of the operations, and faded by half in half_life_s. path: null where no part of the
-    server has looked the name up of late. error: operations that may be another one's.
+    """Rates a second, estimated from some of the operations, and faded by half in half_life_s. path: null where nobody has
+    looked the name up of late. error: operations that may be another one's.
     """
 
     half_life_s: float

@@ -1,4 +1,4 @@
-"""Who uses what most just now, in words: the core knows inodes and addresses; here they get their paths, and directories theirs.
+"""Who uses what most just now, in words: the core knows inodes and addresses; here they get paths, and directories theirs.
 
 The core keeps no names. So whoever looks a name up notes it here, within a bound; of what was looked up too long ago only
 the inode's number is told.

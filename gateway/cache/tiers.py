@@ -181,8 +181,8 @@ class Tiers:
             raise _refused(f"{bytes} bytes are too few for a shelf", f"give at least {MIN_SHELF_BYTES}")
         with self._lock:
             shelf = self.find(path)
-            self._replace(shelf, msgspec.structs.replace(shelf, bytes=bytes))
             self._do(lambda: self._cache.resize_shelf(path, bytes))
+            self._replace(shelf, msgspec.structs.replace(shelf, bytes=bytes))
         log.info("shelf.resized", path=path, bytes=bytes, by=by)
 
     def remove_shelf(self, path: str) -> str | None:

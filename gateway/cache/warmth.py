@@ -1,8 +1,8 @@
 """Bringing what a path holds into the cache, and keeping it there.
 
 A pin is a standing wish: what is pinned is brought into L2 and stays there when other blocks have to go. Files change and
-shelves fail: so the trees are walked again now and then, and what is missing is brought again. Pins may take a quarter of L2:
-each round through the disk writes them again, and what is read besides them needs its room.
+shelves fail: so the trees are walked again now and then, and what is missing is brought again. Pins may take a quarter of
+L2: each round through the disk writes them again, and what is read besides them needs its room.
 """
 
 import threading
