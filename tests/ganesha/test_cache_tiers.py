@@ -135,10 +135,11 @@ def test_a_shelf_that_goes_away_is_reported_and_taken_back(tiers: Tiers) -> None
     path.rename(away)
     wait_until(lambda: tiers.shelf(path)["state"] == "failed", "it is noticed")
     assert tiers.read_all() > 0
-    log = (tiers.server.state / "run/log/gateway.log").read_text()
-    assert log.count("shelf.trouble") == 1
+    log = tiers.server.state / "run/log/gateway.log"
+    wait_until(lambda: "shelf.trouble" in log.read_text(), "it is logged")
     away.rename(path)
     wait_until(lambda: tiers.shelf(path)["state"] == "ok", "it is taken back", timeout_s=30)
+    assert log.read_text().count("shelf.trouble") == 1
     assert tiers.read_all() == 0
 
 

@@ -18,6 +18,13 @@ struct Cached {
     blocks: Arc<Blocks>,
 }
 
+impl Drop for Cached {
+    /// The disk's engine does not bear to lose its runtime while it makes room: it waits for itself then.
+    fn drop(&mut self) {
+        drop(self.rt.block_on(self.blocks.close()));
+    }
+}
+
 impl Cached {
     /// Packs 1 to `packs` of 8 MiB each.
     fn new(packs: u64, l1_mib: u64, shelf: Option<(&std::path::Path, u64)>) -> Self {

@@ -24,6 +24,13 @@ struct Shelved {
     blocks: Arc<Blocks>,
 }
 
+impl Drop for Shelved {
+    /// The disk's engine does not bear to lose its runtime while it makes room: it waits for itself then.
+    fn drop(&mut self) {
+        drop(self.rt.block_on(self.blocks.close()));
+    }
+}
+
 impl Shelved {
     fn new(packs: u64, shelves: &[(&str, u64)]) -> Self {
         let (rt, dir) = (runtime(), tempfile::tempdir().unwrap());
