@@ -57,10 +57,19 @@ def judge(status: dict[str, Any], why_down: str | None) -> Health:
         figures: dict[str, Any] = status.get(part, {})
         if error := figures.get("error"):
             warning(part, str(error))
-    cache: dict[str, Any] = status.get("cache", {})
-    if (bad := cache.get("unreadable_blocks", 0)) > 0:
-        critical("cache", f"{bad} blocks could not be read")
+    findings += _of_the_cache(status.get("cache", {}))
     findings.sort(key=lambda one: one.severity != "critical")
     return Health(
         state=findings[0].severity if findings else "ok", read_only=why_down is not None, findings=findings
     )
+
+
+def _of_the_cache(cache: dict[str, Any]) -> list[Finding]:
+    found: list[Finding] = []
+    if (bad := cache.get("unreadable_blocks", 0)) > 0:
+        found.append(Finding(severity="critical", part="cache", text=f"{bad} blocks could not be read"))
+    for shelf in cache.get("shelves", []):
+        if shelf.get("state") in ("failed", "full"):
+            text = f"the shelf {shelf.get('path')} is {shelf['state']}: {shelf.get('why')}"
+            found.append(Finding(severity="warning", part="cache", text=text))
+    return found

@@ -22,6 +22,7 @@ GAUGES: Final = (
     ),
     ("caudal_dirty_bytes", "Written bytes that are not in the store yet.", "flush.dirty_bytes"),
     ("caudal_dirty_inodes", "Files with such bytes.", "flush.dirty_inodes"),
+    ("caudal_cache_pinned_blocks", "Blocks that are pinned.", "cache.pinned_blocks"),
     ("caudal_namespace_inodes", "Files and directories.", "namespace.inodes"),
     ("caudal_namespace_bytes", "Bytes of all files.", "namespace.bytes"),
 )
@@ -36,6 +37,13 @@ COUNTERS: Final = (
     ("caudal_store_sent_bytes", "Bytes written to the store.", "objects.put_bytes"),
     ("caudal_store_errors", "Requests to the store that failed.", "objects.errors"),
     ("caudal_store_retries", "Requests to the store that were repeated.", "objects.retries"),
+)
+SHELF_STATES: Final = ("ok", "draining", "full", "failed")
+SHELF_GAUGES: Final = (("bytes", "Bytes held."), ("capacity_bytes", "Most bytes held."))
+SHELF_COUNTERS: Final = (
+    ("hits", "Blocks found."),
+    ("errors", "Failures of its disk."),
+    ("damaged_blocks", "Blocks that did not fit their checksums any more."),
 )
 LATENCIES: Final = (
     ("read", "io.read_us"),
@@ -124,6 +132,27 @@ class _Figures(Collector):
                 if (value := at(status, f"cache.{tier}.{name}")) is not None:
                     sizes.add_metric([tier], value)
             yield sizes
+        yield from self._shelves()
+
+    def _shelves(self) -> Iterable[Metric]:
+        shelves: list[dict[str, Any]] = self._status.get("cache", {}).get("shelves", [])
+        states = GaugeMetricFamily(
+            "caudal_shelf_state", "1 for the state that the shelf is in.", labels=["path", "state"]
+        )
+        for shelf in shelves:
+            for state in SHELF_STATES:
+                states.add_metric([shelf["path"], state], float(shelf["state"] == state))
+        yield states
+        for name, text in SHELF_GAUGES:
+            family = GaugeMetricFamily(f"caudal_shelf_{name}", text, labels=["path"])
+            for shelf in shelves:
+                family.add_metric([shelf["path"]], float(shelf[name]))
+            yield family
+        for name, text in SHELF_COUNTERS:
+            counted = CounterMetricFamily(f"caudal_shelf_{name}", text, labels=["path"])
+            for shelf in shelves:
+                counted.add_metric([shelf["path"]], float(shelf[name]))
+            yield counted
 
 
 def expose(status: dict[str, Any], *, up: bool, version: str) -> bytes:

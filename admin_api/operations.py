@@ -16,12 +16,16 @@ MAX_RUNNING: Final = 8
 
 Progress = Callable[..., None]
 Work = Callable[[Progress], dict[str, Any]]
-"""Tells its progress as fields, and returns its result. Raises Problem."""
+"""Tells its progress as fields, and returns its result. Raises Problem, and CancelledError."""
+
+
+class CancelledError(Exception):
+    """The work was asked to end early, and did."""
 
 
 @dataclass(slots=True)
 class Operation:
-    """One piece of work. state: running, done or failed. Times: seconds since 1970."""
+    """One piece of work. state: running, done, failed or cancelled. Times: seconds since 1970."""
 
     id: str
     kind: str
@@ -42,9 +46,12 @@ class Operations:
         self._new_id = new_id
         self._lock = threading.Lock()
         self._all: OrderedDict[str, Operation] = OrderedDict()
+        self._cancels: dict[str, Callable[[], None]] = {}
 
-    def start(self, kind: str, who: str, work: Work) -> dict[str, Any]:
-        """Begins work in a thread of its own. Raises Problem (429) while too much runs."""
+    def start(
+        self, kind: str, who: str, work: Work, cancel: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """Begins work in a thread of its own. cancel: asks it to end. Raises Problem (429) while too much runs."""
         with self._lock:
             if sum(one.state == "running" for one in self._all.values()) >= MAX_RUNNING:
                 raise Problem(
@@ -52,6 +59,8 @@ class Operations:
                 )
             one = Operation(self._new_id(), kind, who, self._now_s())
             self._all[one.id] = one
+            if cancel is not None:
+                self._cancels[one.id] = cancel
             while len(self._all) > MAX_KEPT:
                 # The oldest that has ended: one that runs is never forgotten.
                 oldest = next(key for key, kept in self._all.items() if kept.state != "running")
@@ -67,8 +76,11 @@ class Operations:
 
         result: dict[str, Any] | None = None
         error: str | None = None
+        cancelled = False
         try:
             result = work(progress)
+        except CancelledError:
+            cancelled = True
         except Problem as problem:
             error = problem.detail
         except Exception as unforeseen:
@@ -78,7 +90,19 @@ class Operations:
             one.ended_s = self._now_s()
             one.result = result
             one.error = error
-            one.state = "failed" if error else "done"
+            one.state = "cancelled" if cancelled else "failed" if error else "done"
+            self._cancels.pop(one.id, None)
+
+    def cancel(self, operation_id: str) -> dict[str, Any]:
+        """Asks an operation to end. Raises Problem: 404, or 409 where it has ended or cannot be cancelled."""
+        shown = self.get(operation_id)
+        with self._lock:
+            cancel = self._cancels.get(operation_id)
+        if cancel is None:
+            why = "cannot be cancelled" if shown["state"] == "running" else f"is {shown['state']}"
+            raise Problem(409, "not_cancelled", f"the operation {why}")
+        cancel()
+        return shown
 
     def get(self, operation_id: str) -> dict[str, Any]:
         """Raises Problem (404)."""

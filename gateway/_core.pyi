@@ -5,8 +5,10 @@ number is `epoch << 40 | counter`. A call that waits or does I/O releases the GI
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self, TypeAlias, final
+from typing import Any, NamedTuple, Self, TypeAlias, final
 
+BLOCK_PAYLOAD_BYTES: int
+"""Bytes of a pack that one block holds: what the file data of a pack is cut into."""
 FAILPOINTS: tuple[str, ...]
 """Names of all failpoints of the native core. `CAUDAL_FAILPOINTS` arms them when the module is loaded."""
 
@@ -444,6 +446,52 @@ class Core:
 
     def io_capsule(self) -> object:
         """The data path as C functions: a capsule "pyganesha.io" of pyganesha_io.h. It keeps the core alive."""
+
+@final
+class BlockCache:
+    """The tiers of a core's block cache, as the cache's policy and operators change them while it serves.
+
+    A shelf is a directory of L2. A run is neighbouring blocks of one pack: (pack, first block, how many). All raise
+    CoreError for what a shelf refuses or fails to do.
+    """
+
+    def __new__(cls, core: Core) -> Self: ...
+    def add_shelf(self, directory: str, bytes: int) -> None:
+        """Another shelf, of at most 16. Where the error says that it could not be opened it is part of L2 all the same, and
+        opened as soon as it can be.
+        """
+
+    def remove_shelf(self, directory: str) -> None:
+        """Takes a shelf away and removes its blocks from the directory."""
+
+    def drain_shelf(self, directory: str, draining: bool) -> None:
+        """A shelf that is drained takes nothing new; what is read from it moves to another one."""
+
+    def resize_shelf(self, directory: str, bytes: int) -> None:
+        """Another size; what fits stays. While the directory is opened again its blocks are misses."""
+
+    def move_from_shelf(self, directory: str, run: tuple[int, int, int]) -> int:
+        """Copies blocks that only this shelf has to others; returns how many. Waits while the others cannot keep up."""
+
+    def warm(self, run: tuple[int, int, int]) -> int:
+        """Brings blocks into L2, or into memory where there is no L2; returns how many were fetched from the store. Waits
+        while L2 cannot keep up. Raises StoreError, CorruptError.
+        """
+
+    def held(self, runs: Sequence[tuple[int, int, int]]) -> int:
+        """How many of these blocks are in L2, or in memory where there is no L2."""
+
+    def pin(self, runs: Sequence[tuple[int, int, int]]) -> None:
+        """These blocks stay in L2 while others have to go, and no others do. It does not bring them there."""
+
+    def activity(self) -> dict[str, Any]:
+        """Who uses what most, faded by half in 30 s; to be called every few seconds, for the core empties its notes into
+        sketches of at most 512 items here.
+
+        files: (inode, rates); clients: (address, rates), the heaviest first. all: rates. Rates: reads, writes, name
+        operations, bytes read, bytes written a second, and how many of the operations may be others'. sample: some of the
+        operations since the last call, chosen evenly: (inode, how many it stands for, bytes). Inode 0: a name operation.
+        """
 
 @final
 class PackStore:

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway import cli_admin, launch, log, status_view
+from gateway import cli_admin, cli_cache, launch, log, status_view
 from gateway import config as configuration
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
@@ -45,6 +45,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
+cli_cache.add_to(app, cache_app, cli_admin.operation_app)
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 TAKE_OVER_NOTE = (
@@ -52,7 +53,7 @@ TAKE_OVER_NOTE = (
     " acknowledged and only its own journal holds will be missing"
 )
 # Options that take several values, with or without being repeated: --clients 10.0.0.0/8 fd00::/8.
-SPREADING = ("--clients", "--journal")
+SPREADING = ("--clients", "--journal", "--shelf")
 
 
 def _help(key: str) -> str:
@@ -106,8 +107,18 @@ def up(
     encryption_key: Annotated[Text, typer.Option(help=_help("encryption_key"), metavar="FILE")] = None,
     journal: Annotated[list[str] | None, typer.Option(help=_help("journal"), metavar="DIR...")] = None,
     l1_bytes: Annotated[Text, typer.Option(help=_help("l1_bytes"))] = None,
+    l1_min_bytes: Annotated[Text, typer.Option(help=_help("l1_min_bytes"))] = None,
+    l1_max_bytes: Annotated[Text, typer.Option(help=_help("l1_max_bytes"))] = None,
+    shelf: Annotated[list[str] | None, typer.Option(help=_help("shelf"), metavar="DIR=SIZE...")] = None,
     l2_dir: Annotated[Text, typer.Option(help=_help("l2_dir"))] = None,
     l2_bytes: Annotated[Text, typer.Option(help=_help("l2_bytes"))] = None,
+    l2_min_bytes: Annotated[Text, typer.Option(help=_help("l2_min_bytes"))] = None,
+    l2_max_bytes: Annotated[Text, typer.Option(help=_help("l2_max_bytes"))] = None,
+    memory_price_gib_month: Annotated[Text, typer.Option(help=_help("memory_price_gib_month"))] = None,
+    disk_price_gib_month: Annotated[Text, typer.Option(help=_help("disk_price_gib_month"))] = None,
+    read_price_10k: Annotated[Text, typer.Option(help=_help("read_price_10k"))] = None,
+    wait_price_hour: Annotated[Text, typer.Option(help=_help("wait_price_hour"))] = None,
+    cache_policy_interval_s: Annotated[Text, typer.Option(help=_help("cache_policy_interval_s"))] = None,
     dirty_memory_bytes: Annotated[Text, typer.Option(help=_help("dirty_memory_bytes"))] = None,
     journal_limit_bytes: Annotated[Text, typer.Option(help=_help("journal_limit_bytes"))] = None,
     segment_bytes: Annotated[Text, typer.Option(help=_help("segment_bytes"))] = None,

@@ -7,14 +7,16 @@ Values that depend on the machine (cache sizes) are chosen here too, unless they
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from gateway import config_cache
 from gateway import config_values as values
+from gateway.config_cache import Shelf
 from gateway.config_memory import MetadataBounds, metadata_bounds
-from gateway.config_values import GIB, MIB, Chosen
+from gateway.config_values import GIB, MIB, Key, fixed
 from gateway.errors import ConfigError
 from gateway.log import LEVELS
 
@@ -48,8 +50,18 @@ class Config:
     encryption_key: Path | None
     journal: tuple[Path, ...]
     l1_bytes: int
+    l1_min_bytes: int
+    l1_max_bytes: int
+    shelf: tuple[Shelf, ...]
     l2_dir: Path
     l2_bytes: int
+    l2_min_bytes: int
+    l2_max_bytes: int
+    memory_price_gib_month: float
+    disk_price_gib_month: float
+    read_price_10k: float
+    wait_price_hour: float
+    cache_policy_interval_s: float
     dirty_memory_bytes: int
     journal_limit_bytes: int
     segment_bytes: int
@@ -78,6 +90,12 @@ class Config:
         """What metadata_memory_bytes comes to for each cache."""
         return metadata_bounds(self.metadata_memory_bytes)
 
+    @property
+    def shelves(self) -> tuple[Shelf, ...]:
+        """All of L2: the directory of the server's own, and those that were named."""
+        own = (Shelf(self.l2_dir, self.l2_bytes),) if self.l2_bytes else ()
+        return (*own, *self.shelf)
+
     def to_toml(self, *, everything: bool = False) -> str:
         """The configuration as TOML text: the keys that were given, or all of them."""
         keys = [key for key in KEYS if everything or key in self.explicit]
@@ -95,127 +113,112 @@ class Config:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key: how its value is read, what it is when nobody gave it, and what it means."""
-
-    parse: Callable[[object], Any]
-    default: Callable[[Chosen], Any]
-    help: str
-
-
-def _fixed(value: object) -> Callable[[Chosen], object]:
-    return lambda _: value
-
-
 KEYS: Final[dict[str, Key]] = {
-    "state": Key(values.path, _fixed(DEFAULT_STATE), "Directory of everything that must survive a restart."),
+    "state": Key(values.path, fixed(DEFAULT_STATE), "Directory of everything that must survive a restart."),
     "store": Key(
         values.store, values.default_store, "Where file data goes: file:///path or az://container[/prefix]."
     ),
-    "export": Key(values.export, _fixed("/data"), "Path that clients mount."),
-    "nfs_port": Key(values.port, _fixed(2049), "TCP port of NFS."),
-    "mountd_port": Key(values.port, _fixed(20048), "TCP port of the mount protocol (NFS 3)."),
+    "export": Key(values.export, fixed("/data"), "Path that clients mount."),
+    "nfs_port": Key(values.port, fixed(2049), "TCP port of NFS."),
+    "mountd_port": Key(values.port, fixed(20048), "TCP port of the mount protocol (NFS 3)."),
     "nlm_port": Key(
-        values.port_or_any, _fixed(0), "TCP port of the lock manager (NFS 3); 0 takes a free one."
+        values.port_or_any, fixed(0), "TCP port of the lock manager (NFS 3); 0 takes a free one."
     ),
     "admin_port": Key(
-        values.port_or_any, _fixed(8443), "TCP port of the admin service (HTTPS); 0 turns it off."
+        values.port_or_any, fixed(8443), "TCP port of the admin service (HTTPS); 0 turns it off."
     ),
     "admin_certificate": Key(
         values.path_or_none,
-        _fixed(None),
+        fixed(None),
         "Certificate of the admin service (PEM, with its chain); empty: it makes one itself.",
     ),
     "admin_certificate_key": Key(
-        values.path_or_none, _fixed(None), "Private key of that certificate (PEM, without a password)."
+        values.path_or_none, fixed(None), "Private key of that certificate (PEM, without a password)."
     ),
     "clients": Key(
         values.clients,
-        _fixed(("127.0.0.1", "::1")),
+        fixed(("127.0.0.1", "::1")),
         "Who may mount: addresses, networks (10.0.0.0/8), host names, @netgroups, or * for everybody.",
     ),
-    "squash": Key(values.one_of("none", "root", "all"), _fixed("none"), "Whose requests are made anonymous."),
+    "squash": Key(values.one_of("none", "root", "all"), fixed("none"), "Whose requests are made anonymous."),
     "manage_gids": Key(
         values.yes_or_no,
-        _fixed(False),
+        fixed(False),
         "Look up users' groups on this machine, so that more than 16 count; unknown users get nothing.",
     ),
     "encryption_key": Key(
         values.path_or_none,
-        _fixed(None),
+        fixed(None),
         "File with the keys by which packs are encrypted before they leave this machine; empty: they are not.",
     ),
     "journal": Key(
         values.paths, values.default_journal, "Directories of the journal's mirrors, each on its own disk."
     ),
-    "l1_bytes": Key(values.size(16 * MIB), values.default_l1, "Block cache in memory."),
-    "l2_dir": Key(values.path, values.default_l2_dir, "Directory of the block cache on disk."),
-    "l2_bytes": Key(values.size(0), values.default_l2, "Block cache on disk; 0 turns it off."),
+    **config_cache.KEYS,
     "dirty_memory_bytes": Key(
         values.size(8 * MIB), values.default_dirty, "Written bytes kept in memory until flushed."
     ),
     "journal_limit_bytes": Key(
         values.size(16 * MIB), values.default_journal_limit, "Most that the journal may take."
     ),
-    "segment_bytes": Key(values.size(4 * MIB, GIB), _fixed(64 * MIB), "Size of one journal file."),
+    "segment_bytes": Key(values.size(4 * MIB, GIB), fixed(64 * MIB), "Size of one journal file."),
     "pack_bytes": Key(
-        values.size(MIB // 4, 64 * MIB), _fixed(8 * MIB), "Size that packs in the store aim at."
+        values.size(MIB // 4, 64 * MIB), fixed(8 * MIB), "Size that packs in the store aim at."
     ),
-    "readahead_bytes": Key(values.size(0, 256 * MIB), _fixed(8 * MIB), "Most that one file reads ahead."),
-    "max_inodes": Key(values.whole(1000), _fixed(200_000), "Files kept live in memory."),
+    "readahead_bytes": Key(values.size(0, 256 * MIB), fixed(8 * MIB), "Most that one file reads ahead."),
+    "max_inodes": Key(values.whole(1000), fixed(200_000), "Files kept live in memory."),
     "metadata_memory_bytes": Key(
         values.size(16 * MIB), values.default_metadata_memory, "Memory for names and attributes."
     ),
-    "flush_age_s": Key(values.seconds(0, 3600), _fixed(2.0), "Age at which written bytes go to the store."),
+    "flush_age_s": Key(values.seconds(0, 3600), fixed(2.0), "Age at which written bytes go to the store."),
     "checkpoint_interval_s": Key(
-        values.seconds(0.01, 3600), _fixed(1.0), "Time between checkpoints into the database."
+        values.seconds(0.01, 3600), fixed(1.0), "Time between checkpoints into the database."
     ),
     "backup_interval_s": Key(
-        values.seconds(0.05, 3600), _fixed(5.0), "Time between backups of changed metadata into the store."
+        values.seconds(0.05, 3600), fixed(5.0), "Time between backups of changed metadata into the store."
     ),
     "backup_retention_s": Key(
         values.seconds(0, 86400 * 3650),
-        _fixed(7 * 86400.0),
+        fixed(7 * 86400.0),
         "How far back metadata can be recovered from the store, whose deleted data is kept as long; 0: the present only.",
     ),
     "gc_interval_s": Key(
-        values.seconds(0.1, 86400), _fixed(60.0), "Time between looks for packs to delete or compact."
+        values.seconds(0.1, 86400), fixed(60.0), "Time between looks for packs to delete or compact."
     ),
     "gc_grace_s": Key(
-        values.seconds(0, 86400 * 30), _fixed(600.0), "How long a pack without live data is kept."
+        values.seconds(0, 86400 * 30), fixed(600.0), "How long a pack without live data is kept."
     ),
     "store_wait_s": Key(
         values.seconds(0.1, 300),
-        _fixed(30.0),
+        fixed(30.0),
         "How long reads wait for a store that does not answer (and writes for room in the journal, 10 s at most)"
         " before clients are told to come again.",
     ),
     "owner_lease_s": Key(
         values.whole(2, 60),
-        _fixed(30),
+        fixed(30),
         "Lease of this server on the file system: how long another one that takes it over waits.",
     ),
     "owner_strict": Key(
         values.yes_or_no,
-        _fixed(False),
+        fixed(False),
         "Stop answering while the store has not confirmed the lease in time; else serving goes on without the store.",
     ),
     "mirror_wait_s": Key(
         values.seconds(0.1, 300),
-        _fixed(10.0),
+        fixed(10.0),
         "How long a journal mirror may take to write while another is healthy, before it is dropped.",
     ),
     "lease_s": Key(
-        values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
+        values.whole(5, 120), fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
     ),
     "grace_s": Key(
-        values.whole(5, 180), _fixed(35), "After a restart, time for NFS 4 clients to reclaim their locks."
+        values.whole(5, 180), fixed(35), "After a restart, time for NFS 4 clients to reclaim their locks."
     ),
     "start_timeout_s": Key(
-        values.seconds(1, 86400), _fixed(300.0), "How long `up` waits for the server to answer."
+        values.seconds(1, 86400), fixed(300.0), "How long `up` waits for the server to answer."
     ),
-    "log_level": Key(values.one_of(*LEVELS), _fixed("info"), "Least severe record that is logged."),
+    "log_level": Key(values.one_of(*LEVELS), fixed("info"), "Least severe record that is logged."),
 }
 assert tuple(KEYS) == tuple(f.name for f in fields(Config) if f.name != "explicit")
 
@@ -338,6 +341,7 @@ def _complete(parsed: dict[str, Any]) -> Config:
 
 
 def _check_whole(config: Config) -> None:
+    config_cache.check(config)
     ports: dict[int, str] = {}
     for key in ("nfs_port", "mountd_port", "nlm_port", "admin_port"):
         number: int = getattr(config, key)

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,6 +25,20 @@ _NETGROUP: Final = re.compile(r"@[A-Za-z0-9._-]{1,255}", re.ASCII)
 _CONTAINER: Final = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
 
 Chosen = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: how its value is read, what it is when nobody gave it, and what it means."""
+
+    parse: Callable[[object], Any]
+    default: Callable[[Chosen], Any]
+    help: str
+
+
+def fixed(value: object) -> Callable[[Chosen], object]:
+    """A default that depends on nothing."""
+    return lambda _: value
 
 
 class WrongValueError(Exception):
@@ -127,6 +142,24 @@ def seconds(low: float, high: float) -> Callable[[object], float]:
     return parse
 
 
+def number(low: float, high: float) -> Callable[[object], float]:
+    """A number within bounds."""
+
+    def parse(value: object) -> float:
+        remedy = f"give a number from {low:g} to {high:g}"
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise WrongValueError(f"{value!r} is not a number", remedy)
+        try:
+            found = float(value)
+        except ValueError:
+            raise WrongValueError(f"{value!r} is not a number", remedy) from None
+        if not low <= found <= high:
+            raise WrongValueError(f"{value} is out of range", remedy)
+        return found
+
+    return parse
+
+
 def one_of(*words: str) -> Callable[[object], str]:
     """One of a few words."""
 
@@ -178,19 +211,19 @@ def path_or_none(value: object) -> Path | None:
 
 def paths(value: object) -> tuple[Path, ...]:
     """One or several paths: a list, or a text with commas between them."""
-    found = tuple(path(item) for item in _items(value, 'give a list of directories: ["/disk1/journal"]'))
+    found = tuple(path(item) for item in items(value, 'give a list of directories: ["/disk1/journal"]'))
     if not 1 <= len(found) <= 8:
         raise WrongValueError(f"{len(found)} directories", "give from 1 to 8 directories")
     return found
 
 
-def _items(value: object, remedy: str) -> list[object]:
+def items(value: object, remedy: str) -> list[object]:
     if isinstance(value, str):
         return [item for item in re.split(r"[,\s]+", value) if item]
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         found: list[object] = []
         for item in cast("Sequence[object]", value):
-            found.extend(_items(item, remedy) if isinstance(item, str) else [item])
+            found.extend(items(item, remedy) if isinstance(item, str) else [item])
         return found
     if isinstance(value, Path):
         return [value]
@@ -200,7 +233,7 @@ def _items(value: object, remedy: str) -> list[object]:
 def clients(value: object) -> tuple[str, ...]:
     """Clients in the forms that Ganesha knows; networks are brought to their normal form."""
     remedy = 'give addresses, networks, host names or "*": ["10.0.0.0/8", "build.example.com"]'
-    found = tuple(_client(item, remedy) for item in _items(value, remedy))
+    found = tuple(_client(item, remedy) for item in items(value, remedy))
     if not found:
         raise WrongValueError("no client is named", remedy)
     return found
@@ -266,45 +299,29 @@ def default_journal(chosen: Chosen) -> tuple[Path, ...]:
     return (chosen["state"] / "journal",)
 
 
-def default_l2_dir(chosen: Chosen) -> Path:
-    return chosen["state"] / "l2"
-
-
-def default_l1(_: Chosen) -> int:
-    """An eighth of the memory: Ganesha's caches, the page cache of L2 and clients on this machine need
-    theirs.
-    """
-    return _clamp(_memory_bytes() // 8, 64 * MIB, 16 * GIB)
-
-
 def default_dirty(_: Chosen) -> int:
-    return _clamp(_memory_bytes() // 16, 32 * MIB, 2 * GIB)
+    return clamp(memory_bytes() // 16, 32 * MIB, 2 * GIB)
 
 
 def default_metadata_memory(_: Chosen) -> int:
     """A sixteenth of the memory: enough for the names and attributes of a few hundred thousand files on a small server."""
-    return _clamp(_memory_bytes() // 16, 64 * MIB, 4 * GIB)
-
-
-def default_l2(chosen: Chosen) -> int:
-    """A quarter of the disk, up to 8 GiB: an operator who has an NVMe to give says so."""
-    return _clamp(_disk_bytes(chosen["l2_dir"]) // 4, 64 * MIB, 8 * GIB)
+    return clamp(memory_bytes() // 16, 64 * MIB, 4 * GIB)
 
 
 def default_journal_limit(chosen: Chosen) -> int:
-    smallest = min(_disk_bytes(directory) for directory in chosen["journal"])
-    return _clamp(smallest // 4, 256 * MIB, 16 * GIB)
+    smallest = min(disk_bytes(directory) for directory in chosen["journal"])
+    return clamp(smallest // 4, 256 * MIB, 16 * GIB)
 
 
-def _clamp(value: int, low: int, high: int) -> int:
+def clamp(value: int, low: int, high: int) -> int:
     return max(low, min(value // MIB * MIB, high))
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _disk_bytes(directory: Path) -> int:
+def disk_bytes(directory: Path) -> int:
     """Size of the disk that a directory is, or will be, on."""
     while directory != directory.parent and not os.path.exists(directory):  # noqa: PTH110  (that one raises EACCES)
         directory = directory.parent

@@ -94,6 +94,11 @@ class StateDir:
         return self.root / "owner.json"
 
     @property
+    def cache_file(self) -> Path:
+        """What was changed of the cache while it served: gateway.cache.settings."""
+        return self.root / "cache.json"
+
+    @property
     def fenced_file(self) -> Path:
         return self.root / "fenced.json"
 

@@ -98,7 +98,7 @@ def show_objects(here: Here) -> Part:
 
 
 class ConfigKey(BaseModel):
-    """source: `given` to `caudal up` by file, environment or option, or `default`."""
+    """source: `given` to `caudal up` by file, environment or option, `changed` while it served, or `default`."""
 
     key: str
     value: Any
@@ -109,8 +109,18 @@ class ConfigKey(BaseModel):
 @router.get("/config", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403))
 def show_config(here: Here) -> list[ConfigKey]:
     """The effective configuration. It holds no secrets: credentials are in no key, keys only name files."""
+    try:
+        settings = here.link.known().status.get("cache", {}).get("settings", {})
+    except Problem:
+        settings = {}
+    changed = {key: settings[key] for key in settings.get("changed", ())}
     return [
-        ConfigKey(key=one.key, value=one.value, source=one.source, help=one.help)
+        ConfigKey(
+            key=one.key,
+            value=changed.get(one.key, one.value),
+            source="changed" if one.key in changed else one.source,
+            help=one.help,
+        )
         for one in here.settings.config
     ]
 
@@ -140,7 +150,7 @@ def drop_cache(here: Here, caller: Caller, body: Drop) -> None:
 
 
 class OperationView(BaseModel):
-    """Work that runs on after its request. state: running, done or failed."""
+    """Work that runs on after its request. state: running, done, failed or cancelled."""
 
     id: str = Field(examples=["b7d0c2a49e3f4f0c"])
     kind: str = Field(examples=["journal.flush"])

@@ -30,4 +30,5 @@ def create(options: str) -> Fsal:
         fs_info=lambda: owner.space.info(owner.counts()),
         on_ready=owner.ready,
         on_close=owner.close,
+        on_found=owner.caching.parents.note,
     )

@@ -11,6 +11,7 @@ from gateway._core import CoreError, StoreError
 from gateway.control import ControlServer, Handler
 from gateway.errors import STORE_AWAY, ControlError
 from gateway.fsal.backups import BackupCommands
+from gateway.fsal.cache_commands import CacheCommands
 from gateway.fsal.mirrors import alerts
 from gateway.metadata.rows import decode
 
@@ -28,6 +29,7 @@ class Commands:
 
     def register(self, server: ControlServer) -> None:
         self._backups.register(server)
+        CacheCommands(self._owner).register(server)
         for op, handler in {
             "status": self.status,
             "flush": self.flush,
@@ -50,6 +52,7 @@ class Commands:
         stats: dict[str, Any] = dict(owner.core.stats())
         dirty = owner.core.dirty()
         counts = owner.counts()
+        stats["cache"] = {**stats["cache"], **owner.caching.describe()}
         stats["journal"] = {**stats["journal"], "oldest_unflushed_s": dirty.oldest_age_s}
         return {
             **stats,
@@ -105,8 +108,8 @@ class Commands:
         config = self._owner.config
         found: dict[str, object] = {"state": _disk(config.state)}
         found |= {f"journal{number}": _disk(mirror) for number, mirror in enumerate(self._mirrors())}
-        if config.l2_bytes:
-            found["l2"] = _disk(config.l2_dir)
+        for number, shelf in enumerate(self._owner.caching.tiers.shelves):
+            found["l2" if Path(shelf.path) == config.l2_dir else f"shelf{number}"] = _disk(Path(shelf.path))
         return found
 
     def _mirrors(self) -> list[Path]:
@@ -146,7 +149,7 @@ class Commands:
             raise ControlError(
                 "cache_not_dropped",
                 str(error),
-                "make room on the disk of l2_dir, or see what is wrong with it",
+                "see what is wrong with the disks of the shelves",
             ) from error
 
     def keys_reload(self, _fields: Mapping[str, Any]) -> dict[str, object]:

@@ -41,13 +41,16 @@ class CaudalFsal(Fsal):
         fs_info: Callable[[], FsInfo],
         on_ready: Callable[[Callable[[int], bool]], None],
         on_close: Callable[[], None],
+        on_found: Callable[[int, int, bytes], None] = lambda _inode, _directory, _name: None,
     ) -> None:
+        """on_found: hears of each inode in which directory and by what name it was found."""
         self.fsid = fsid
         self._namespace = namespace
         self._io_capsule = io_capsule
         self._fs_info = fs_info
         self._on_ready = on_ready
         self._on_close = on_close
+        self._on_found = on_found
 
     # Life
 
@@ -112,11 +115,16 @@ class CaudalFsal(Fsal):
     # Names
 
     def lookup(self, directory: int, name: bytes) -> AnyAttributes:
-        return self._namespace.lookup(directory, name)
+        found = self._namespace.lookup(directory, name)
+        if name not in (b".", b".."):
+            self._on_found(found[0], directory, name)
+        return found
 
     def readdir(self, directory: int, after: int) -> Iterator[AnyDirEntry]:
         while True:
             page = self._namespace.readdir(directory, after, READDIR_PAGE)
+            for entry in page:
+                self._on_found(entry.attributes.inode, directory, entry.name)
             yield from page
             if len(page) < READDIR_PAGE:
                 return
@@ -128,12 +136,16 @@ class CaudalFsal(Fsal):
     def create(
         self, directory: int, name: bytes, how: CreateMode, attributes: SetAttributes, caller: Caller
     ) -> tuple[AnyAttributes, bool]:
-        return self._namespace.create(
+        made = self._namespace.create(
             directory, name, attributes, uid=caller.uid, gid=caller.gid, guarded=how is CreateMode.GUARDED
         )
+        self._on_found(made[0][0], directory, name)
+        return made
 
     def mkdir(self, directory: int, name: bytes, attributes: SetAttributes, caller: Caller) -> AnyAttributes:
-        return self._namespace.mkdir(directory, name, attributes, uid=caller.uid, gid=caller.gid)
+        made = self._namespace.mkdir(directory, name, attributes, uid=caller.uid, gid=caller.gid)
+        self._on_found(made[0], directory, name)
+        return made
 
     def symlink(
         self, directory: int, name: bytes, target: bytes, attributes: SetAttributes, caller: Caller

@@ -17,12 +17,14 @@ from typing import Any, Self, cast
 import structlog
 
 from gateway._core import Core, CorruptError, Fence, StaleJournalError
+from gateway.cache.settings import Settings
 from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import Reason, StartError
 from gateway.fsal.backups import Progress
+from gateway.fsal.caching import Caching, kept_settings
 from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
@@ -102,7 +104,8 @@ class Owner:
         self.database = Database(sqlite_url(state.metadata_file), self.fs_id)
         self._stack.callback(self.database.close)
         self.encryption.remember()
-        self.core = self._open_core(state, env)
+        cached = kept_settings(state, config)
+        self.core = self._open_core(state, env, cached)
         self._stack.callback(self.core.close)
         self._keep_lease(state)
         clock = SystemClock()
@@ -144,6 +147,12 @@ class Owner:
             now_s=lambda: clock.now_ns() / 1e9,
         )
         self.space = Space(config.store)
+        self._answer(state, cached)
+
+    def _answer(self, state: StateDir, cached: Settings) -> None:
+        self.caching = Caching(self, state, cached)
+        self._stack.callback(self.caching.stop)
+        self.caching.start()
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
@@ -151,7 +160,7 @@ class Owner:
         self._stack.callback(self.control.close)
         self._watch()
 
-    def _open_core(self, state: StateDir, env: Mapping[str, str]) -> Core:
+    def _open_core(self, state: StateDir, env: Mapping[str, str], cached: Settings) -> Core:
         config = self.config
         return Core(
             fs_id=self.fs_id,
@@ -161,9 +170,9 @@ class Owner:
             journal=[str(path) for path in config.journal],
             store_url=config.store,
             store_options=core_options(config.store, env),
-            l1_bytes=config.l1_bytes,
-            l2_dir=str(config.l2_dir) if config.l2_bytes else None,
-            l2_bytes=config.l2_bytes,
+            l1_bytes=cached.l1_bytes or config.l1_bytes,
+            l2_dir=None,  # shelves come and go: see `caching`
+            l2_bytes=0,
             segment_bytes=config.segment_bytes,
             journal_limit_bytes=config.journal_limit_bytes,
             dirty_memory_bytes=config.dirty_memory_bytes,

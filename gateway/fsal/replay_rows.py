@@ -17,8 +17,9 @@ def replay_rows(
     database: Database, settings: Config, env: Mapping[str, str], *, membership: int = 0
 ) -> _core.ReplayReport:
     """Brings every row that the journal holds into the database, as a start would: by replay, which knows where a crash
-    cut the journal off. Changes nothing in the journal. membership: the newest epoch of its mirrors that is known, older ones
-    being refused. Raises CoreError, MetadataError, SQLAlchemyError.
+    cut the journal off. Changes nothing in the journal. Raises CoreError, MetadataError, SQLAlchemyError.
+
+    membership: the newest epoch of the journal's mirrors that is known; older ones are refused.
     """
     with database.reader() as connection:
         reached = checkpoint.checkpoint_lsn(connection)

@@ -1,5 +1,5 @@
-"""Tells the log what the native core only counts: that the store is in trouble and out of it again, that the disk cache was
-turned off, and blocks that came damaged.
+"""Tells the log what the native core only counts: that the store is in trouble and out of it again, that the disk cache or a
+shelf of it was left, and blocks that came damaged.
 """
 
 import threading
@@ -24,6 +24,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._state = SOUND
         self._l2_off: str | None = None
+        self._troubled: set[str] = set()
         self._bad, self._unreadable = 0, 0
 
     def start(self) -> None:
@@ -38,13 +39,23 @@ class Watch:
         stats = self._stats()
         self._look_at_store(stats["store"])
         self._look_at_blocks(stats["cache"])
-        off = stats["cache"]["l2"]["off"]
+        self._look_at_shelves(stats["cache"])
+
+    def _look_at_shelves(self, cache: Mapping[str, Any]) -> None:
+        off = cache["l2"]["off"]
         if off != self._l2_off:
             self._l2_off = off
             if off:
                 log.warning("l2.off", why=off)
             else:
                 log.info("l2.on")
+        troubled = {shelf["path"]: shelf for shelf in cache["shelves"] if shelf["why"]}
+        for path, shelf in troubled.items():
+            if path not in self._troubled:
+                log.warning("shelf.trouble", path=path, state=shelf["state"], why=shelf["why"])
+        for path in self._troubled - troubled.keys():
+            log.info("shelf.ok", path=path)
+        self._troubled = set(troubled)
 
     def _look_at_store(self, store: Mapping[str, Any]) -> None:
         state = store.get("state", SOUND)

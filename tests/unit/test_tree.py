@@ -28,8 +28,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gateway.errors",
         "gateway.log",
     ),
+    "gateway.cache": (
+        "gateway.cache",
+        "gateway.metadata",
+        "gateway._core",
+        "gateway.errors",
+        "gateway.log",
+        "gateway.state",
+    ),
     "gateway.config": (
         "gateway.config",
+        "gateway.config_cache",
         "gateway.config_memory",
         "gateway.config_values",
         "gateway.errors",
@@ -42,6 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         f"gateway.{name}"
         for name in (
             "fsal",
+            "cache",
             "metadata",
             "data",
             "objects",
@@ -73,6 +83,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli",
         "gateway.cli_journal",
         "gateway.cli_admin",
+        "gateway.cli_cache",
         "gateway.cli_keys",
         "gateway.cli_parts",
         "gateway.cli_recover",

@@ -3,6 +3,7 @@
 //! Python decides, this moves bytes. A read that hits memory, a write and the attributes of a live inode take neither the
 //! GIL nor any lock for longer than a few microseconds; everything that waits does so without the GIL.
 
+pub mod activity;
 pub mod attributes;
 pub mod buffers;
 pub mod clock;

@@ -2,10 +2,13 @@
 
 use caudal_base::Histogram;
 
+use crate::activity::Activity;
+
 /// Time that clients waited, from the call to its completion.
 #[derive(Default)]
 pub struct IoStats {
     pub read: Histogram,
     pub write: Histogram,
     pub commit: Histogram,
+    pub activity: Activity,
 }

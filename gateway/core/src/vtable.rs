@@ -1,9 +1,11 @@
 //! The data path as C functions: the twin of `pyganesha_io.h`. Nothing unwinds through them, none takes the GIL.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::activity::{Kind, set_caller};
 use crate::attributes::Attributes;
 use crate::buffers::Buffers;
 use crate::completion::Outcome;
@@ -13,7 +15,7 @@ use crate::operation;
 use crate::vtable_sparse::{allocate, deallocate, seek, will_need};
 use crate::write::WriteHow;
 
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 pub const NAME: &CStr = c"pyganesha.io";
 pub const DONE: c_int = 0;
 pub const PENDING: c_int = 1;
@@ -126,6 +128,7 @@ pub struct Io {
     ) -> c_int,
     pub begin: unsafe extern "C" fn(core: *const c_void),
     pub settle: unsafe extern "C" fn(core: *const c_void) -> c_int,
+    pub caller: unsafe extern "C" fn(core: *const c_void, address: *const libc::sockaddr_storage),
 }
 
 pub type ChangeRange = unsafe extern "C" fn(
@@ -164,6 +167,7 @@ impl OwnedIo {
             will_need,
             begin,
             settle,
+            caller,
         };
         Self { io, engine }
     }
@@ -235,6 +239,7 @@ unsafe extern "C" fn read(
     unsafe {
         enter(core, |engine| {
             let target = Buffers::from_raw(iov, usize::try_from(iovcnt).unwrap_or(0));
+            engine.io.activity.note(Kind::Read, inode, target.len() as u64);
             let answer = Answer { done, token };
             let completion = move |result: Result<crate::read::ReadDone>| {
                 answer.send(result.map(|read| (read.amount, read.eof)));
@@ -269,6 +274,7 @@ unsafe extern "C" fn write(
         enter(core, |engine| {
             let source = Buffers::from_raw(iov, usize::try_from(iovcnt).unwrap_or(0));
             let len = source.len();
+            engine.io.activity.note(Kind::Write, inode, len as u64);
             let answer = Answer { done, token };
             let completion = move |result: Result<u64>| answer.send(result.map(|_| (len, stable)));
             let how = WriteHow { stable, uid };
@@ -327,6 +333,7 @@ unsafe extern "C" fn begin(core: *const c_void) {
     unsafe {
         enter(core, |engine| {
             operation::begin(engine);
+            engine.io.activity.note(Kind::Name, 0, 0);
             DONE
         });
     }
@@ -342,6 +349,30 @@ unsafe extern "C" fn settle(core: *const c_void) -> c_int {
     }
 }
 
+unsafe extern "C" fn caller(_core: *const c_void, address: *const libc::sockaddr_storage) {
+    // SAFETY: null, or the address of a client in a storage that holds any.
+    let client = unsafe { address.as_ref() }.and_then(address_of);
+    set_caller(client);
+}
+
+fn address_of(address: &libc::sockaddr_storage) -> Option<IpAddr> {
+    let raw = std::ptr::from_ref(address);
+    // SAFETY: the storage holds, and is aligned for, each kind of address; the family says which one is there.
+    unsafe {
+        match i32::from(address.ss_family) {
+            libc::AF_INET => {
+                let address = (*raw.cast::<libc::sockaddr_in>()).sin_addr.s_addr;
+                Some(IpAddr::from(address.to_ne_bytes()))
+            }
+            libc::AF_INET6 => {
+                let address = (*raw.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
+                Some(IpAddr::from(address).to_canonical())
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::mem::offset_of;
@@ -354,13 +385,14 @@ mod tests {
         assert_eq!(offset_of!(CAttributes, change), 32);
         assert_eq!(offset_of!(CAttributes, kind), 72);
         assert_eq!(offset_of!(CAttributes, rdev_minor), 96);
-        assert_eq!((size_of::<Io>(), align_of::<Io>()), (96, 8));
+        assert_eq!((size_of::<Io>(), align_of::<Io>()), (104, 8));
         assert_eq!(offset_of!(Io, core), 8);
         assert_eq!(offset_of!(Io, read), 16);
         assert_eq!(offset_of!(Io, getattributes), 40);
         assert_eq!(offset_of!(Io, seek), 48);
         assert_eq!(offset_of!(Io, will_need), 72);
         assert_eq!(offset_of!(Io, settle), 88);
+        assert_eq!(offset_of!(Io, caller), 96);
         assert_eq!(offset_of!(OwnedIo, io), 0);
     }
 }

@@ -18,9 +18,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
-#define PYGANESHA_IO_ABI 2u
+#define PYGANESHA_IO_ABI 3u
 #define PYGANESHA_IO_NAME "pyganesha.io"
 
 enum { PYGANESHA_DONE = 0, PYGANESHA_PENDING = 1, PYGANESHA_NOT_RESIDENT = 2 };
@@ -89,6 +90,9 @@ struct pyganesha_io {
 	 * sync. */
 	void (*begin)(void *core);
 	int (*settle)(void *core);
+
+	/* The client that the next calls on this thread are made for; null: nobody's. NULL where the core does not want to know. */
+	void (*caller)(void *core, const struct sockaddr_storage *address);
 };
 
 #endif

@@ -120,6 +120,7 @@ static void io_by_core(struct pyg_io_call *call)
 	struct pyg_export *x = call->export;
 	fsal_status_t status = pyg_status(ERR_FSAL_DELAY);
 
+	pyg_tell_caller(x->io);
 	for (int attempt = 0; attempt < PYG_LOAD_ATTEMPTS; attempt++) {
 		size_t amount = 0;
 		bool flag = false;

@@ -154,6 +154,7 @@ struct pyg_io_call;
 int pyg_start_python(void); /* 0, or -1 after logging why */
 bool pyg_python_runs(void);
 void pyg_gate_open(struct pyg_export *x, unsigned int calls_max); /* before the first call */
+void pyg_tell_caller(const struct pyganesha_io *io); /* whose operation this thread does next */
 void pyg_enter(struct pyg_export *x); /* before a call of pyg_py_*, and after it: */
 int pyg_leave(struct pyg_export *x, int status); /* the status, or that of making it durable */
 void pyg_thread_enter(void); /* gives this thread a Python thread state that lasts; cheap after the first time */

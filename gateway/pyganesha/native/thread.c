@@ -47,13 +47,21 @@ void pyg_gate_open(struct pyg_export *x, unsigned int calls_max)
 	x->is_gated = sem_init(&x->gate, 0, calls_max) == 0;
 }
 
+void pyg_tell_caller(const struct pyganesha_io *io)
+{
+	if (io->caller)
+		io->caller(io->core, op_ctx ? op_ctx->caller_addr : NULL);
+}
+
 void pyg_enter(struct pyg_export *x)
 {
 	pyg_thread_enter();
 	if (calls++ > 0)
 		return;
-	if (x->io)
+	if (x->io) {
+		pyg_tell_caller(x->io);
 		x->io->begin(x->io->core);
+	}
 	if (x->is_gated)
 		while (sem_wait(&x->gate) != 0)
 			; /* EINTR */

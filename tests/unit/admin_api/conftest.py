@@ -23,6 +23,19 @@ STATUS: dict[str, Any] = {
         "l1": {"hits": 3, "misses": 1, "bytes": 5, "capacity_bytes": 9, "errors": 0, "off": None},
         "l2": {"hits": 0, "misses": 0, "bytes": 0, "capacity_bytes": 0, "errors": 0, "off": "none"},
         "unreadable_blocks": 0,
+        "pinned_blocks": 2,
+        "shelves": [
+            {
+                "path": "/s0",
+                "state": "ok",
+                "why": None,
+                "hits": 5,
+                "bytes": 6,
+                "capacity_bytes": 7,
+                "errors": 0,
+                "damaged_blocks": 1,
+            }
+        ],
     },
     "journal": {
         "mirrors": [{"path": "/j0", "state": "healthy"}],
@@ -38,6 +51,30 @@ STATUS: dict[str, Any] = {
 }
 
 
+JOB = {"id": "j1", "kind": "cache.warm", "state": "done", "error": None, "progress": {"files": 2}}
+SET = {"l1_bytes": 1 << 30, "shelf": ["/s0=1073741824"], "changed": ["l1_bytes"]}
+ANSWERS: dict[str, Any] = {
+    "cache_resize": SET,
+    "shelf_resize": SET,
+    "shelf_add": {"path": "/s1", "bytes": 1 << 30},
+    "shelf_remove": {"left": None},
+    "cache_pins": {
+        "room_bytes": 10,
+        "items": [{"path": "/data/a", "bytes": 4, "held_bytes": 4, "why": None}],
+    },
+    "cache_policy": {
+        "on": False,
+        "interval_s": 30.0,
+        "bounds": {},
+        "prices": {},
+        "latest": {},
+        "changes": [],
+    },
+    "activity": {"half_life_s": 30.0, "all": {}, "clients": [], "files": [], "directories": []},
+    **dict.fromkeys(("shelf_drain", "cache_warm", "cache_pin", "cache_job", "cache_job_cancel"), JOB),
+}
+
+
 class Gateway:
     """What answers behind the control client. down: nobody does. calls: what was asked for, beside status and ping."""
 
@@ -46,6 +83,7 @@ class Gateway:
         self.refuses = ""
         self.status = STATUS
         self.calls: list[tuple[str, dict[str, object]]] = []
+        self.answers = {**ANSWERS}
 
     def connect(self, _timeout_s: float | None) -> "Gateway":
         return self
@@ -59,7 +97,7 @@ class Gateway:
             self.calls.append((op, fields))
             if self.refuses:
                 raise ControlError("refused", self.refuses)
-        return {"dirty_bytes": 0}
+        return self.answers.get(op, {"dirty_bytes": 0})
 
     def close(self) -> None:
         """Holds nothing."""

@@ -8,12 +8,17 @@ from gateway.fsal.watch import Watch
 
 
 def figures(state: str = "ok", bad: int = 0, unreadable: int = 0, off: str | None = None) -> dict[str, Any]:
+    shelves = [
+        {"path": "/a", "state": "failed" if off else "ok", "why": off},
+        {"path": "/b", "state": "ok", "why": None},
+    ]
     store = {"state": state, "reads": state, "writes": "ok", "last_error": "GET was answered 503"}
     cache = {
         "bad_blocks": bad,
         "unreadable_blocks": unreadable,
         "last_bad": "pack 1 block 2",
         "l2": {"off": off},
+        "shelves": shelves,
     }
     return {"store": store, "cache": cache}
 
@@ -24,6 +29,7 @@ def test_changes_are_told_once() -> None:
         figures("unreachable"),
         figures("unreachable"),
         figures("refused", bad=1),
+        figures(bad=2, unreadable=1, off="full"),
         figures(bad=2, unreadable=1, off="full"),
         figures(bad=2, unreadable=1),
     ]
@@ -38,7 +44,9 @@ def test_changes_are_told_once() -> None:
         ("store.ok", "info"),
         ("block.unreadable", "error"),
         ("l2.off", "warning"),
+        ("shelf.trouble", "warning"),
         ("l2.on", "info"),
+        ("shelf.ok", "info"),
     ]
     assert lines[0]["error"] == "GET was answered 503"
     assert lines[4]["error"] == "pack 1 block 2"

@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn run(rt: &Runtime, dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(dir.join("store"))?;
+    std::fs::create_dir_all(dir.join("l2"))?;
     let store = open_store(
         &format!("file://{}", dir.join("store").display()),
         &HashMap::new(),

@@ -9,17 +9,20 @@ use futures::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::cache::{BlockKey, Cache, TierStats};
+use crate::cache::{BlockKey, Cache, ShelfStats, TierStats};
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::flight::Ticket;
 use crate::pack::format::PAYLOAD;
+use crate::shelf_set::{Run, ShelfSet};
 use crate::store::Store;
 
 /// Streams whose whole read-ahead windows may be under way at once.
 const PREFETCH_STREAMS: u64 = 8;
 const MIN_PREFETCH_BLOCKS: u64 = 16;
 const MAX_PREFETCH_BLOCKS: u64 = 1024;
+/// Blocks that are warmed at once: 8 MiB.
+const WARM_BLOCKS: u32 = 32;
 
 #[derive(Clone, Debug)]
 pub struct BlocksConfig {
@@ -38,6 +41,8 @@ pub struct BlocksConfig {
 pub struct BlocksStats {
     pub l1: TierStats,
     pub l2: TierStats,
+    pub shelves: Vec<ShelfStats>,
+    pub pinned_blocks: u64,
     /// Blocks that came damaged from the store, counted each time.
     pub bad_blocks: u64,
     /// Those that were damaged when they were fetched again, or gone: a reader got an error.
@@ -45,6 +50,9 @@ pub struct BlocksStats {
     /// What was wrong with the newest damaged one.
     pub last_bad: Option<String>,
     pub prefetched_blocks: u64,
+    /// Blocks that were fetched from the store, or raised from L2, not for the first time: a larger cache would have had them.
+    pub fetched_again: u64,
+    pub raised_again: u64,
     /// Blocks under way.
     pub in_flight: u64,
 }
@@ -121,6 +129,30 @@ impl Blocks {
         });
     }
 
+    /// Brings neighbouring blocks where they stay longest: into L2, or into memory where there is none. Returns how many had to be
+    /// fetched from the store. Waits while L2 cannot keep up.
+    pub async fn warm(&self, run: Run) -> Result<u64> {
+        let cache = &self.fetcher.cache;
+        cache.wait_for_shelves().await;
+        let mut fetched = 0;
+        for (pack, first, count) in runs_without(run, |key| cache.holds_longest(key)) {
+            fetched += u64::from(count);
+            let payloads = self.get_run(pack, first, count).await?;
+            for (block, payload) in (first..=u32::MAX).zip(payloads) {
+                cache.keep(BlockKey { pack, block }, payload);
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// How many of these blocks are in L2, or in memory where there is no L2.
+    #[must_use]
+    pub fn held(&self, run: Run) -> u64 {
+        let missing = runs_without(run, |key| self.fetcher.cache.holds_longest(key));
+        let missing: u64 = missing.iter().map(|(_, _, count)| u64::from(*count)).sum();
+        u64::from(run.2) - missing
+    }
+
     /// What prefetches may have under way at once.
     #[must_use]
     pub fn max_prefetch_bytes(&self) -> u64 {
@@ -141,15 +173,31 @@ impl Blocks {
         self.fetcher.cache.resize_l1(bytes)
     }
 
+    /// The shelves of L2, which come and go while blocks are read.
+    #[must_use]
+    pub fn shelf_set(&self) -> ShelfSet<'_> {
+        ShelfSet(&self.fetcher.cache)
+    }
+
+    /// Whether blocks wait to be written to L2.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.fetcher.cache.shelves().is_writing()
+    }
+
     #[must_use]
     pub fn stats(&self) -> BlocksStats {
         BlocksStats {
             l1: self.fetcher.cache.l1_stats(),
             l2: self.fetcher.cache.l2_stats(),
+            shelves: self.fetcher.cache.shelves().shelf_stats(),
+            pinned_blocks: self.fetcher.cache.shelves().pins().len() as u64,
             bad_blocks: self.fetcher.bad_blocks(),
             unreadable_blocks: self.fetcher.unreadable_blocks(),
             last_bad: self.fetcher.last_bad(),
             prefetched_blocks: self.prefetched.load(Relaxed),
+            fetched_again: self.fetcher.cache.shelves().fetched.again(),
+            raised_again: self.fetcher.raised.again(),
             in_flight: self.fetcher.flights.len() as u64,
         }
     }
@@ -157,5 +205,34 @@ impl Blocks {
     /// Writes out what waits for L2. Reads still work afterwards, but L2 takes nothing new.
     pub async fn close(&self) -> Result<()> {
         self.fetcher.cache.close().await
+    }
+}
+
+/// The parts of a run that lack what is held already, each of at most [`WARM_BLOCKS`].
+fn runs_without((pack, first, count): Run, held: impl Fn(BlockKey) -> bool) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for block in (first..=u32::MAX).take(count as usize) {
+        if held(BlockKey { pack, block }) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some((_, start, count)) if *start + *count == block && *count < WARM_BLOCKS => *count += 1,
+            _ => runs.push((pack, block, 1)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_left_out() {
+        let held = |key: BlockKey| key.block % 10 == 3;
+        assert_eq!(runs_without((7, 2, 4), held), [(7, 2, 1), (7, 4, 2)]);
+        assert_eq!(runs_without((7, 3, 1), held), []);
+        assert_eq!(runs_without((7, 0, 40), |_| false), [(7, 0, 32), (7, 32, 8)]);
+        assert_eq!(runs_without((7, u32::MAX, 5), |_| false), [(7, u32::MAX, 1)]);
     }
 }

@@ -14,6 +14,7 @@ use crate::cache::{BlockKey, Cache};
 use crate::error::{BlockError, Result, StoreError};
 use crate::flight::{Claim, Flights, Ticket};
 use crate::pack::format::{pack_key, read_block, stride};
+use crate::seen::Seen;
 use crate::store::Store;
 
 /// Blocks of one GET: 4 MiB.
@@ -30,6 +31,8 @@ pub struct Fetcher {
     bad_blocks: AtomicU64,
     unreadable_blocks: AtomicU64,
     last_bad: Mutex<Option<String>>,
+    /// Blocks that came from L2.
+    pub raised: Seen,
 }
 
 impl Fetcher {
@@ -43,6 +46,7 @@ impl Fetcher {
             bad_blocks: AtomicU64::new(0),
             unreadable_blocks: AtomicU64::new(0),
             last_bad: Mutex::default(),
+            raised: Seen::default(),
         }
     }
 
@@ -81,6 +85,7 @@ impl Fetcher {
         for (claim, found) in run.into_iter().zip(cached) {
             match found {
                 Some(payload) => {
+                    self.raised.note(claim.key);
                     self.cache.raise(claim.key, &payload);
                     claim.finish(Ok(payload));
                 }

@@ -19,14 +19,17 @@ mod flight;
 pub mod pack;
 mod readahead;
 pub mod seal;
+mod seen;
+mod shelf_set;
 pub mod store;
 
 pub use blocks::{Blocks, BlocksConfig, BlocksStats};
-pub use cache::{BlockKey, TierStats};
+pub use cache::{BlockKey, ShelfStats, TierStats};
 pub use error::{BlockError, Result, StoreError};
 pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};
 pub use readahead::Readahead;
+pub use shelf_set::{Run, ShelfSet};
 pub use store::open::{PATIENCE, open_gated_store, open_store};
 pub use store::{Change, Gate, HealthReport, ObjectInfo, Store, StoreState, StoreStats};

@@ -1,6 +1,7 @@
 //! The core as a Python module; `_core.pyi` says what each part does.
 
 mod batch;
+mod block_cache;
 mod capsule;
 mod convert;
 mod core;
@@ -63,10 +64,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     failpoint::arm_from_env().map_err(PyValueError::new_err)?;
     let py = module.py();
     module.add("FAILPOINTS", PyTuple::new(py, FAILPOINTS)?)?;
+    module.add("BLOCK_PAYLOAD_BYTES", caudal_blocks::PAYLOAD)?;
     types::register(module)?;
     exceptions::register(module)?;
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
+    module.add_class::<block_cache::BlockCache>()?;
     module.add_class::<fence::PyFence>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<key_ring::KeyRing>()?;

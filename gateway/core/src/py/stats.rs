@@ -7,6 +7,7 @@ use caudal_blocks::TierStats;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::block_cache;
 use super::types::dict;
 use crate::engine::Engine;
 
@@ -99,10 +100,14 @@ fn cache<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> 
     dict(py, |d| {
         d.set_item("l1", tier(py, &stats.l1)?)?;
         d.set_item("l2", tier(py, &stats.l2)?)?;
+        d.set_item("shelves", block_cache::shelves(py, &stats.shelves)?)?;
+        d.set_item("pinned_blocks", stats.pinned_blocks)?;
         d.set_item("bad_blocks", stats.bad_blocks)?;
         d.set_item("unreadable_blocks", stats.unreadable_blocks)?;
         d.set_item("last_bad", &stats.last_bad)?;
         d.set_item("prefetched_blocks", stats.prefetched_blocks)?;
+        d.set_item("fetched_again", stats.fetched_again)?;
+        d.set_item("raised_again", stats.raised_again)?;
         d.set_item("in_flight", stats.in_flight)
     })
 }

@@ -5,16 +5,19 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, Error, ErrorKind, FsDeviceBuilder, HybridCache,
-    HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig, RecoverMode, Spawner,
+    HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig, RecoverMode, Spawner, StorageFilter,
 };
 use tokio::runtime::Handle;
 
 use super::BlockKey;
+use super::pins::Pins;
 use crate::error::{BlockError, Result};
 use crate::pack::format::{PAYLOAD, block_crc};
 
@@ -31,6 +34,9 @@ const MIN_BYTES: u64 = 16 << 20;
 const REGIONS: u64 = 512;
 const MIN_REGION_BYTES: u64 = 1 << 20;
 const MAX_REGION_BYTES: u64 = 1 << 30;
+/// A directory keeps the size of its regions when its capacity changes, as long as it has so many.
+const MIN_REGIONS: u64 = 12;
+const MAX_REGIONS: u64 = 8192;
 /// Two buffers of this size gather what is written at once.
 const BUFFER_BYTES: usize = 16 << 20;
 /// Blocks given at once must fit a buffer, with what is added to each: more would be dropped.
@@ -103,11 +109,26 @@ pub fn capacity_bytes(wanted: u64) -> u64 {
 }
 
 /// Opens the directory and reads its index back.
-pub async fn open(rt: &Handle, dir: &Path, capacity_bytes: u64, fs_id: [u8; 16]) -> Result<Disk> {
-    let region_bytes = region_bytes(capacity_bytes);
-    let data = claim(dir, fs_id, region_bytes)
-        .map_err(|error| BlockError::Cache(format!("{}: {error}", dir.display())))?;
-    let build = build(data, capacity_bytes, region_bytes, Spawner::from(rt.clone()));
+pub async fn open(
+    rt: &Handle,
+    dir: &Path,
+    capacity_bytes: u64,
+    fs_id: [u8; 16],
+    pins: &Arc<Pins>,
+) -> Result<Disk> {
+    let (at, filter) = (dir.to_owned(), pins.filter());
+    let claimed = rt.spawn_blocking(move || claim(&at, fs_id, capacity_bytes));
+    let (data, region_bytes) = claimed
+        .await
+        .map_err(|error| BlockError::Cache(error.to_string()))?
+        .map_err(|error| cache_io_error(dir, &error))?;
+    let build = build(
+        data,
+        capacity_bytes,
+        region_bytes,
+        filter,
+        Spawner::from(rt.clone()),
+    );
     // In a task of its own: what breaks in there must not take the process along.
     rt.spawn(build)
         .await
@@ -134,7 +155,44 @@ pub fn empty(dir: &Path) -> Result<()> {
         fs::remove_file(&probe)?;
         took
     };
-    emptied().map_err(|error| BlockError::Cache(format!("{}: {error}", dir.display())))
+    emptied().map_err(|error| cache_io_error(dir, &error))
+}
+
+/// Removes what a shelf of this file system has put into the directory; nothing of anybody else's.
+pub fn remove(dir: &Path, fs_id: [u8; 16]) -> Result<()> {
+    let removed = || -> io::Result<()> {
+        if marked_region_bytes(&dir.join(MARKER), fs_id)?.is_some() {
+            fs::remove_dir_all(dir.join(DATA))?;
+            fs::remove_file(dir.join(MARKER))?;
+        }
+        Ok(())
+    };
+    removed().map_err(|error| cache_io_error(dir, &error))
+}
+
+/// Whether the directory is there, and this file system's.
+pub fn is_ours(dir: &Path, fs_id: [u8; 16]) -> Result<()> {
+    match marked_region_bytes(&dir.join(MARKER), fs_id) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(BlockError::Cache(format!(
+            "{}: what was there is gone, or another file system's",
+            dir.display()
+        ))),
+        Err(error) => Err(cache_io_error(dir, &error)),
+    }
+}
+
+fn cache_io_error(dir: &Path, error: &io::Error) -> BlockError {
+    BlockError::Cache(format!("{}: {error}", dir.display()))
+}
+
+/// What the regions in the directory take on its disk: an upper bound of what is cached there.
+pub fn taken_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir.join(DATA)) else {
+        return 0;
+    };
+    let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    sizes.map(|found| found.blocks() * 512).sum()
 }
 
 pub fn cache_error(error: Error) -> BlockError {
@@ -151,29 +209,70 @@ fn region_bytes(capacity_bytes: u64) -> u64 {
         .clamp(MIN_REGION_BYTES, MAX_REGION_BYTES)
 }
 
-/// Makes the directory ours; what it held for another file system, or in another form, is removed first.
-fn claim(dir: &Path, fs_id: [u8; 16], region_bytes: u64) -> io::Result<PathBuf> {
-    let fs_id: String = fs_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let marker = format!("{MARKER_FORM}\n{fs_id}\n{region_bytes}\n");
-    let (path, data) = (dir.join(MARKER), dir.join(DATA));
-    fs::create_dir_all(dir)?;
-    let ours = match fs::read(&path) {
-        Ok(found) => found == marker.as_bytes(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+/// The size of the regions in a directory that is marked as this file system's; None: it is not, or nothing is there.
+fn marked_region_bytes(marker: &Path, fs_id: [u8; 16]) -> io::Result<Option<u64>> {
+    let found = match fs::read_to_string(marker) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
         Err(error) => return Err(error),
     };
-    if !ours {
+    let region_bytes = found
+        .strip_prefix(&marker_head(fs_id))
+        .and_then(|rest| rest.trim_end().parse().ok());
+    Ok(region_bytes.filter(|bytes| (MIN_REGION_BYTES..=MAX_REGION_BYTES).contains(bytes)))
+}
+
+fn marker_head(fs_id: [u8; 16]) -> String {
+    let fs_id: String = fs_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{MARKER_FORM}\n{fs_id}\n")
+}
+
+/// Makes the directory, which exists, ours: one that is not there may be a disk that is not mounted.
+/// What it held for another file system, or in another form, is removed first. Regions that are there keep their size as long as
+/// the capacity makes a sensible number of them; those beyond the capacity are removed.
+fn claim(dir: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> io::Result<(PathBuf, u64)> {
+    let (path, data) = (dir.join(MARKER), dir.join(DATA));
+    let found = marked_region_bytes(&path, fs_id)?
+        .filter(|bytes| (MIN_REGIONS..=MAX_REGIONS).contains(&(capacity_bytes / bytes)));
+    let Some(region_bytes) = found else {
+        let region_bytes = region_bytes(capacity_bytes);
         match fs::remove_dir_all(&data) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // The marker is written only when nothing of another owner is left; a crash in between empties it again.
-            _ => fs::write(&path, marker)?,
+            _ => fs::write(&path, format!("{}{region_bytes}\n", marker_head(fs_id)))?,
         }
-    }
+        fs::create_dir_all(&data)?;
+        return Ok((data, region_bytes));
+    };
     fs::create_dir_all(&data)?;
-    Ok(data)
+    remove_beyond(&data, capacity_bytes / region_bytes)?;
+    Ok((data, region_bytes))
 }
 
-async fn build(data: PathBuf, capacity_bytes: u64, region_bytes: u64, spawner: Spawner) -> Result<Disk> {
+/// Regions are files whose names end in their numbers, from 0.
+fn remove_beyond(data: &Path, regions: u64) -> io::Result<()> {
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.rsplit('-').next())
+            .and_then(|number| number.parse::<u64>().ok());
+        if number.is_some_and(|number| number >= regions) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+async fn build(
+    data: PathBuf,
+    capacity_bytes: u64,
+    region_bytes: u64,
+    filter: StorageFilter,
+    spawner: Spawner,
+) -> Result<Disk> {
     let device = FsDeviceBuilder::new(data)
         .with_capacity(capacity_bytes as usize)
         .build()
@@ -181,6 +280,7 @@ async fn build(data: PathBuf, capacity_bytes: u64, region_bytes: u64, spawner: S
     let engine = BlockEngineConfig::new(device)
         .with_block_size(region_bytes as usize)
         .with_buffer_pool_size(BUFFER_BYTES)
+        .with_reinsertion_filter(filter)
         .with_submit_queue_size_threshold(BUFFER_BYTES * 2);
     // Memory is L1's; this cache gets none worth mentioning and is used for its disk only.
     HybridCacheBuilder::new()
@@ -246,11 +346,30 @@ mod tests {
     #[test]
     fn the_directory_of_another_file_system_is_emptied() {
         let dir = tempfile::tempdir().unwrap();
-        let data = claim(dir.path(), [1; 16], 1 << 20).unwrap();
+        let (data, _) = claim(dir.path(), [1; 16], MIN_BYTES).unwrap();
         fs::write(data.join("region"), b"x").unwrap();
-        claim(dir.path(), [1; 16], 1 << 20).unwrap();
+        claim(dir.path(), [1; 16], MIN_BYTES).unwrap();
         assert!(data.join("region").exists());
-        claim(dir.path(), [2; 16], 1 << 20).unwrap();
+        assert!(is_ours(dir.path(), [2; 16]).is_err());
+        remove(dir.path(), [2; 16]).unwrap();
+        assert!(data.join("region").exists());
+        claim(dir.path(), [2; 16], MIN_BYTES).unwrap();
         assert!(!data.join("region").exists());
+        is_ours(dir.path(), [2; 16]).unwrap();
+        remove(dir.path(), [2; 16]).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn another_capacity_keeps_what_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, region_bytes) = claim(dir.path(), [1; 16], 1 << 30).unwrap();
+        for number in 0..(1 << 30) / region_bytes {
+            fs::write(data.join(format!("foyer-storage-direct-fs-{number:08}")), b"x").unwrap();
+        }
+        assert_eq!(claim(dir.path(), [1; 16], 8 << 30).unwrap().1, region_bytes);
+        assert_eq!(claim(dir.path(), [1; 16], 512 << 20).unwrap().1, region_bytes);
+        let left = fs::read_dir(&data).unwrap().count() as u64;
+        assert_eq!(left, (512 << 20) / region_bytes);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use foyer::{CacheBuilder, Event, EventListener, S3FifoConfig};
 
-use super::l2::L2;
+use super::shelves::Shelves;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
 
@@ -74,7 +74,7 @@ pub struct L1 {
 
 /// Offers a block that has to leave memory to the disk, if it lacks it: it may have been too busy when the block came.
 struct Demote {
-    l2: Arc<L2>,
+    l2: Arc<Shelves>,
     /// Blocks are dropped on purpose: those are not offered.
     dropping: Arc<AtomicBool>,
 }
@@ -84,32 +84,31 @@ impl EventListener for Demote {
     type Value = Bytes;
 
     fn on_leave(&self, reason: Event, key: &BlockKey, payload: &Bytes) {
-        if reason == Event::Evict && !self.dropping.load(Relaxed) && !self.l2.contains(*key) {
-            self.l2.insert(*key, payload.clone());
+        if reason == Event::Evict && self.l2.any() && !self.dropping.load(Relaxed) && !self.l2.contains(*key)
+        {
+            self.l2.insert_read(*key, payload.clone());
         }
     }
 }
 
 impl L1 {
-    pub fn new(capacity_bytes: u64, l2: Option<Arc<L2>>) -> Self {
+    pub fn new(capacity_bytes: u64, l2: Arc<Shelves>) -> Self {
         let shards = (capacity_bytes / SHARD_BYTES).clamp(1, MAX_SHARDS) as usize;
         let eviction = S3FifoConfig {
             small_queue_capacity_ratio: NEW_SHARE,
             ..S3FifoConfig::default()
         };
         let dropping = Arc::new(AtomicBool::new(false));
-        let mut builder = CacheBuilder::new(capacity_bytes as usize)
+        let builder = CacheBuilder::new(capacity_bytes as usize)
             .with_name("l1")
             .with_shards(shards)
             .with_eviction_config(eviction)
             .with_hash_builder(KeyHash)
-            .with_weighter(|_: &BlockKey, payload: &Bytes| payload.len() + ENTRY_BYTES);
-        if let Some(l2) = l2 {
-            builder = builder.with_event_listener(Arc::new(Demote {
+            .with_weighter(|_: &BlockKey, payload: &Bytes| payload.len() + ENTRY_BYTES)
+            .with_event_listener(Arc::new(Demote {
                 l2,
                 dropping: dropping.clone(),
             }));
-        }
         let capacity_bytes = AtomicU64::new(capacity_bytes);
         Self {
             cache: builder.build(),

@@ -7,8 +7,12 @@ mod l1;
 mod l2;
 mod later;
 mod pending;
+mod pins;
+mod shelf;
+mod shelves;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,8 +21,9 @@ use tokio::runtime::Handle;
 
 use crate::error::Result;
 use l1::L1;
-use l2::L2;
 use later::Later;
+pub use shelf::ShelfStats;
+use shelves::Shelves;
 
 /// A block of a pack. It means the same for ever and everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,31 +54,35 @@ const MAX_L2_QUEUE: u64 = 512 << 20;
 const COPY_EVERY: Duration = Duration::from_millis(500);
 const COPY_BLOCKS: usize = 128;
 
+/// Steps in which who brings blocks in advance waits for the disks.
+const WAIT: Duration = Duration::from_millis(5);
+const WAITS: u32 = 6000;
+
 pub struct Cache {
+    rt: Handle,
     tiers: Arc<Tiers>,
-    /// Why there is no L2, if there is none.
-    l2_off: Option<String>,
+    copying: AtomicBool,
 }
 
 struct Tiers {
     l1: L1,
-    l2: Option<Arc<L2>>,
+    l2: Arc<Shelves>,
     later: Later,
 }
 
 impl Tiers {
     /// Offers blocks to L2 that are in L1 and not there yet.
-    fn copy_down(&self, l2: &L2, keys: Vec<BlockKey>) {
+    fn copy_down(&self, keys: Vec<BlockKey>) {
         for key in keys {
-            if let Some(payload) = self.l1.peek(key).filter(|_| !l2.contains(key)) {
-                l2.insert(key, payload);
+            if let Some(payload) = self.l1.peek(key).filter(|_| !self.l2.contains(key)) {
+                self.l2.insert(key, payload);
             }
         }
     }
 
     fn copy_all_down(&self) {
-        if let Some(l2) = &self.l2 {
-            self.copy_down(l2, self.later.drain());
+        if self.l2.any() {
+            self.copy_down(self.later.drain());
         }
     }
 }
@@ -85,8 +94,8 @@ async fn copy_later(tiers: Weak<Tiers>) {
         let Some(tiers) = tiers.upgrade() else {
             return;
         };
-        if let (Some(l2), Some(until)) = (&tiers.l2, Instant::now().checked_sub(later::AGE)) {
-            tiers.copy_down(l2, tiers.later.take(until, COPY_BLOCKS));
+        if let Some(until) = Instant::now().checked_sub(later::AGE) {
+            tiers.copy_down(tiers.later.take(until, COPY_BLOCKS));
         }
     }
 }
@@ -95,25 +104,66 @@ impl Cache {
     /// Opens both tiers. An L2 that can not be opened is left out: it costs hits, not service.
     pub async fn open(rt: &Handle, fs_id: [u8; 16], l1_bytes: u64, l2: Option<(&Path, u64)>) -> Self {
         let queue_bytes = (l1_bytes / 4).clamp(MIN_L2_QUEUE, MAX_L2_QUEUE);
-        let opened = match l2 {
-            None | Some((_, 0)) => Err("not set up".to_owned()),
-            Some((dir, bytes)) => L2::open(rt, dir, bytes, queue_bytes, fs_id)
-                .await
-                .map_err(|error| error.to_string()),
+        let shelves = Arc::new(Shelves::new(rt, fs_id, queue_bytes));
+        let cache = Self {
+            rt: rt.clone(),
+            tiers: Arc::new(Tiers {
+                l1: L1::new(l1_bytes, shelves.clone()),
+                l2: shelves,
+                later: Later::default(),
+            }),
+            copying: AtomicBool::new(false),
         };
-        let (l2, l2_off) = match opened {
-            Ok(l2) => (Some(Arc::new(l2)), None),
-            Err(why) => (None, Some(why)),
-        };
-        let tiers = Arc::new(Tiers {
-            l1: L1::new(l1_bytes, l2.clone()),
-            l2,
-            later: Later::default(),
-        });
-        if tiers.l2.is_some() {
-            rt.spawn(copy_later(Arc::downgrade(&tiers)));
+        if let Some((dir, bytes)) = l2.filter(|(_, bytes)| *bytes > 0) {
+            // Why it could not be opened is in its figures, and it is tried again.
+            drop(cache.add_shelf(dir, bytes).await);
         }
-        Self { tiers, l2_off }
+        cache
+    }
+
+    /// Puts another shelf into L2, see [`Shelves::add`].
+    pub async fn add_shelf(&self, dir: &Path, bytes: u64) -> Result<()> {
+        if !self.copying.swap(true, Relaxed) {
+            self.rt.spawn(copy_later(Arc::downgrade(&self.tiers)));
+        }
+        self.tiers.l2.add(dir, bytes).await
+    }
+
+    /// Waits while the shelves cannot keep up with what is offered, no longer than a device may take to be given up.
+    pub async fn wait_for_shelves(&self) {
+        for _ in 0..WAITS {
+            if !self.tiers.l2.is_busy() {
+                return;
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+    }
+
+    /// Puts a block that is wanted there into L2, whatever has to go for it.
+    pub fn keep(&self, key: BlockKey, payload: Bytes) {
+        if self.tiers.l2.any() && !self.tiers.l2.contains(key) {
+            self.tiers.l2.insert(key, payload);
+        }
+    }
+
+    /// Whether the tier that keeps blocks longest has this one. What only memory has is offered to L2.
+    pub fn holds_longest(&self, key: BlockKey) -> bool {
+        if !self.tiers.l2.any() {
+            return self.tiers.l1.contains(key);
+        }
+        if self.tiers.l2.contains(key) {
+            return true;
+        }
+        let in_memory = self.tiers.l1.peek(key);
+        let found = in_memory.is_some();
+        if let Some(payload) = in_memory {
+            self.tiers.l2.insert(key, payload);
+        }
+        found
+    }
+
+    pub fn shelves(&self) -> &Shelves {
+        &self.tiers.l2
     }
 
     /// Looks a block up in L1 and counts.
@@ -133,24 +183,26 @@ impl Cache {
 
     /// Looks a block up in L2. What L2 cannot read or find sound is not there.
     pub async fn get_l2(&self, key: BlockKey) -> Option<Bytes> {
-        match &self.tiers.l2 {
-            Some(l2) => l2.get(key).await,
-            None => None,
+        if self.tiers.l2.any() {
+            self.tiers.l2.get(key).await
+        } else {
+            None
         }
     }
 
-    /// Puts a verified payload into both tiers; L2 takes it later, or not where it is too busy.
+    /// Puts a verified payload that came from the store into both tiers, see [`Shelves::insert_read`]; L2 takes it later, or not where it is too busy.
     pub fn insert(&self, key: BlockKey, payload: Bytes) {
+        self.tiers.l2.fetched.note(key);
         self.tiers.l1.insert(key, &payload);
-        if let Some(l2) = &self.tiers.l2 {
-            l2.insert(key, payload);
+        if self.tiers.l2.any() {
+            self.tiers.l2.insert_read(key, payload);
         }
     }
 
     /// Puts what was just written into memory; L2 gets it when it leaves that, or has been there for some time.
     pub fn insert_written(&self, key: BlockKey, payload: &Bytes) {
         self.tiers.l1.insert(key, payload);
-        if self.tiers.l2.is_some() {
+        if self.tiers.l2.any() {
             self.tiers.later.push(key, Instant::now());
         }
     }
@@ -168,10 +220,7 @@ impl Cache {
 
     pub async fn drop_l2(&self) -> Result<()> {
         self.tiers.later.clear();
-        match &self.tiers.l2 {
-            Some(l2) => l2.clear().await,
-            None => Ok(()),
-        }
+        self.tiers.l2.clear().await
     }
 
     pub fn resize_l1(&self, bytes: u64) -> Result<()> {
@@ -183,21 +232,12 @@ impl Cache {
     }
 
     pub fn l2_stats(&self) -> TierStats {
-        match &self.tiers.l2 {
-            Some(l2) => l2.stats(),
-            None => TierStats {
-                off: self.l2_off.clone(),
-                ..TierStats::default()
-            },
-        }
+        self.tiers.l2.stats()
     }
 
     /// Writes what waits for L2.
     pub async fn close(&self) -> Result<()> {
         self.tiers.copy_all_down();
-        match &self.tiers.l2 {
-            Some(l2) => l2.close().await,
-            None => Ok(()),
-        }
+        self.tiers.l2.close().await
     }
 }

@@ -1,6 +1,7 @@
 //! Blocks that wait to be written to L2. A burst of reads or flushes is faster than the disk and must not be lost for it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ pub struct Pending {
     state: Mutex<State>,
     /// Wakes the writer.
     work: Notify,
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -30,15 +31,29 @@ impl Pending {
         Self {
             state: Mutex::default(),
             work: Notify::new(),
-            limit_bytes,
+            limit_bytes: AtomicU64::new(limit_bytes),
         }
+    }
+
+    /// From now on; what waits already stays.
+    pub fn set_limit(&self, bytes: u64) {
+        self.limit_bytes.store(bytes, Relaxed);
+    }
+
+    /// Whether more than half of what may wait does.
+    pub fn is_half_full(&self) -> bool {
+        self.state.lock().bytes > self.limit_bytes.load(Relaxed) / 2
+    }
+
+    pub fn holds_any(&self) -> bool {
+        !self.state.lock().blocks.is_empty()
     }
 
     /// Adds a block; nothing happens where the queue is full or closed, or has it.
     pub fn push(&self, key: BlockKey, payload: Bytes) {
         let mut state = self.state.lock();
         let bytes = state.bytes + payload.len() as u64;
-        if state.closed || bytes > self.limit_bytes || state.blocks.contains_key(&key) {
+        if state.closed || bytes > self.limit_bytes.load(Relaxed) || state.blocks.contains_key(&key) {
             return;
         }
         state.bytes = bytes;

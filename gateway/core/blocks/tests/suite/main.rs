@@ -7,5 +7,7 @@ mod l2;
 mod pack;
 mod readahead;
 mod retry;
+mod scan;
 mod seal;
+mod shelves;
 mod support;
