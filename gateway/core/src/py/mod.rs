@@ -9,6 +9,7 @@ mod fence;
 mod journal_tail;
 mod key_ring;
 mod pack_store;
+mod quotas;
 mod replay;
 mod sim_world;
 mod stats;
@@ -61,6 +62,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batch::FlushBatch>()?;
     module.add_class::<fence::PyFence>()?;
     module.add_class::<pack_store::PackStore>()?;
+    module.add_class::<quotas::Quotas>()?;
     module.add_class::<key_ring::KeyRing>()?;
     module.add_class::<key_ring::ObjectSealer>()?;
     module.add_class::<key_ring::ObjectOpener>()?;
