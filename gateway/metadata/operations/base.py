@@ -249,7 +249,7 @@ class Foundation:
             case DropInode(ino):
                 row = self.view.inode(ino)
                 if row is not None:
-                    self._drop(row, lsn)
+                    self._remove(row, lsn)
             case FlushInode(ino):
                 row = self.view.inode(ino)
                 if row is not None:
@@ -279,7 +279,7 @@ class Foundation:
             case _:
                 pass  # facts, and the end of packs, are kept in SQL only
 
-    def _drop(self, row: InodeRow, lsn: int) -> None:
+    def _remove(self, row: InodeRow, lsn: int) -> None:
         self._bytes -= row.space_used
         if row.kind == DIRECTORY:
             self.quotas.drop(row.ino)

@@ -195,7 +195,7 @@ def test_memory_does_not_go_by_the_number_of_files(harness: FakeHarness) -> None
         connection.execute(
             text(
                 "with recursive n(i) as (select 1000 union all select i + 1 from n where i < :last) insert into inode "
-                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, null, 0, 0, 0 from n"
+                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, null, 0, 0, 0, null from n"
             ),
             {"last": 999 + count},
         )
@@ -207,6 +207,8 @@ def test_memory_does_not_go_by_the_number_of_files(harness: FakeHarness) -> None
         )
         connection.execute(text("update inode set size = size + :n where ino = 1"), {"n": count})
         connection.execute(text("update meta set value = value + :n where key = 'inodes'"), {"n": count})
+        connection.execute(text("update tree set files = files + :n where dir = 1"), {"n": count})
+        connection.execute(text("update owner_usage set inodes = inodes + :n where id = 0"), {"n": count})
     with harness.database.scanner() as connection:
         tracemalloc.start()
         try:

@@ -33,7 +33,7 @@ def audit(connection: Connection) -> None:
             assert row.orphan == (names == 0)
             holders = Counter(entry.dir for entry in entries if entry.ino == row.ino)
             assert row.orphan or Counter(further(row)) + Counter([row.parent]) == holders
-            assert row.parent in rows
+            assert row.parent in rows or (row.orphan and not row.parent)
     assert {entry.dir for entry in entries} <= rows.keys()
     assert all(entry.kind == rows[entry.ino].kind for entry in entries)
     _audit_extents(connection, set(rows))
@@ -55,7 +55,7 @@ def audit_sums(connection: Connection) -> None:
         size = 0 if is_directory else row.size
         own = [not is_directory, is_directory, size, row.space_used]
         at = row
-        while at.ino != 1:
+        while at.ino != 1 and at.parent:
             at = rows[at.parent]
             below[at.ino] = [a + b for a, b in zip(below[at.ino], own, strict=True)]
         for key in ((0, row.uid), (1, row.gid)):
