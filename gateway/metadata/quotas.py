@@ -185,7 +185,6 @@ class QuotaTable:
         """A directory has new limits, or other times since when they are exceeded."""
         is_new = op.dir not in self.limits
         self.limits[op.dir] = op
-        self._inodes_since_ns[op.dir] = op.inodes_since_ns
         if self._begun:
             if is_new:
                 self._open(op.dir)
@@ -203,6 +202,9 @@ class QuotaTable:
             node.limited = False
 
     def _tell(self, op: PutQuota) -> None:
+        node = self._sums.node(op.dir)
+        over = op.soft_inodes is not None and node.files + node.directories > op.soft_inodes
+        self._inodes_since_ns[op.dir] = (op.inodes_since_ns or self._now_ns()) if over else 0
         self.port.limit(
             op.dir,
             hard_bytes=op.hard_bytes,

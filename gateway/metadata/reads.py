@@ -49,6 +49,7 @@ def _statements() -> dict[str, ClauseElement]:
         "dirents": entry.where(directory, dirent.c.cookie > bindparam("after"))
         .order_by(dirent.c.cookie)
         .suffix_with(text("LIMIT :most")),  # limit() adds an OFFSET on SQLite
+        "names": select(dirent.c.name).where(directory, dirent.c.ino == bindparam("ino")),
         "extents": select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
         .where(extent.c.ino == bindparam("ino"))
         .order_by(extent.c.file_offset),
@@ -77,6 +78,7 @@ class ColdReads:
         self._orphans = texts["orphans"]
         self._dirent = texts["dirent"]
         self._dirents = texts["dirents"]
+        self._names = texts["names"]
         self._extents = texts["extents"]
         self._pack = texts["pack"]
         self._xattrs = texts["xattrs"]
@@ -132,6 +134,10 @@ class ColdReads:
     def dirents(self, directory: int, after: int, most: int) -> list[DirentRow]:
         """The first `most` entries with a cookie above `after`, in the order of cookies."""
         return [_dirent(row) for row in self._fetch(self._dirents, (directory, after, most))]
+
+    def names_of(self, directory: int, ino: int) -> list[bytes]:
+        """Names in a directory that lead to an inode: looks at all of them."""
+        return [row[0] for row in self._fetch(self._names, (directory, ino))]
 
     def extents(self, ino: int) -> list[Extent]:
         """In the order of file offsets."""

@@ -8,11 +8,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gateway.metadata.attributes import SetAttributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Limits
+from gateway.metadata.sums import NOTHING, TreeSums
+from gateway.metadata.tables import tree
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.harness import FakeHarness
 from tests.unit.metadata.model import DIRECTORY, REGULAR, SYMLINK, Model, Node, Refused, truncated, written
@@ -347,6 +350,31 @@ class NamespaceMachine(RuleBasedStateMachine):
         if hasattr(self, "fs"):
             assert self.fs.statfs().inodes == len(self.model.nodes)
 
+    @invariant()
+    def trees_are_counted(self) -> None:
+        """In memory, at every moment: what has a name below each directory, and what lost it there while it was open."""
+        if hasattr(self, "fs"):
+            for directory in self.model.directories:
+                below = self._below(directory)
+                files = sum(not node.is_directory for node in below)
+                sums = self.fs.tree(directory.ino)
+                nameless = [n for n in self.model.nodes if n.orphan and not n.is_directory]
+                assert files <= sums.files <= files + len(nameless)
+                if directory is self.model.root:
+                    assert sum(sums[:2]) == len(self.model.nodes) - 1
+
+    def _below(self, directory: Node) -> list[Node]:
+        """Each once, in whichever directory it counts: the row says that."""
+        found: list[Node] = []
+        for node in self.model.nodes:
+            row = self.fs.row(node.ino)
+            while row.ino != 1 and not node.orphan:
+                row = self.fs.row(row.parent)
+                if row.ino == directory.ino:
+                    found.append(node)
+                    break
+        return found
+
     @rule()
     def settle(self) -> None:
         """Everything into SQL, which must then be a whole file system by itself."""
@@ -356,6 +384,9 @@ class NamespaceMachine(RuleBasedStateMachine):
             assert self.fs.overlay_rows == 0
             with self.harness.database.reader() as connection:
                 audit(connection)
+                stored = {row.dir: TreeSums(*row[1:]) for row in connection.execute(select(tree))}
+            for directory in self.model.directories:
+                assert self.fs.tree(directory.ino) == stored.get(directory.ino, NOTHING)
 
 
 def run(harness_class: type[FakeHarness], template: Path, examples: int) -> None:
