@@ -101,7 +101,7 @@ class NameOperations(LookupOperations):
             if old_directory != new_directory:
                 self._check_trees(moved, old_directory, new_directory)
             now_ns = self.clock.now_ns()
-            ops = self._renamed(old_directory, new_directory, moved, victim, now_ns)
+            ops, home = self._renamed(old_directory, new_directory, moved, victim, now_ns)
             cookie = target.cookie if target is not None else self.number()
             ops.append(DropDirent(old_directory, old_name))
             ops.append(PutDirent(new_directory, new_name, cookie, moved.ino, moved.kind))
@@ -109,7 +109,7 @@ class NameOperations(LookupOperations):
             if victim is not None:
                 gone, dropped = self._without_name(victim, new_directory, now_ns, victim_open)
                 ops += gone
-            lsn = self._commit_move(ops, moved, new_directory, -dropped)
+            lsn = self._commit_move(ops, moved, home, -dropped)
         self.finish(lsn)
 
     def _check_trees(self, moved: InodeRow, old_directory: int, new_directory: int) -> None:
@@ -121,20 +121,20 @@ class NameOperations(LookupOperations):
             raise FsError(errno.EXDEV)
         self.quotas.check_new(new_directory, old_directory)
 
-    def _commit_move(self, ops: list[rows.RowOp], moved: InodeRow, directory: int, inodes: int) -> int:
-        """Commits a rename. The bytes of a file that goes into another quota tree are charged there first."""
-        carried = self.quotas.carry(moved, directory)
+    def _commit_move(self, ops: list[rows.RowOp], moved: InodeRow, home: int, inodes: int) -> int:
+        """Commits a rename. The bytes of a file that counts in another quota tree then are charged there first."""
+        carried = self.quotas.carry(moved, home)
         try:
             return self.commit(ops, inodes=inodes)
         except BaseException:
             if carried:
-                self.quotas.carry_back(moved, directory)
+                self.quotas.carry_back(moved, home)
             raise
 
     def _renamed(
         self, old_directory: int, new_directory: int, moved: InodeRow, victim: InodeRow | None, now_ns: int
-    ) -> list[rows.RowOp]:
-        """New rows of the inode that moves and of the two directories, which may be one."""
+    ) -> tuple[list[rows.RowOp], int]:
+        """New rows of the inode that moves and of the two directories, which may be one; and where it counts then."""
         is_directory = moved.kind == DIRECTORY
         new = self.changed(moved, now_ns)
         if is_directory:
@@ -148,13 +148,13 @@ class NameOperations(LookupOperations):
             row = self.directory(old_directory)
             entries, subdirectories = arrives_entries - 1, arrives_links - int(is_directory)
             ops.append(PutInode(self._parent(row, now_ns, entries=entries, links=subdirectories), False))
-            return ops
+            return ops, new.parent
         source, destination = self.directory(old_directory), self.directory(new_directory)
         if destination.nlink + arrives_links > LINK_MAX:
             raise FsError(errno.EMLINK)
         left = self._parent(source, now_ns, entries=-1, links=-int(is_directory))
         entered = self._parent(destination, now_ns, entries=arrives_entries, links=arrives_links)
-        return [*ops, PutInode(left, False), PutInode(entered, False)]
+        return [*ops, PutInode(left, False), PutInode(entered, False)], new.parent
 
     def _check_ancestors(self, moved: int, directory: int) -> None:
         """Refuses to move a directory below itself, which would cut a circle off the tree."""

@@ -6,8 +6,10 @@ import errno
 import shutil
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -315,14 +317,59 @@ def _limits(op: Any) -> tuple[int | None, int | None, int | None, int | None, in
     return (op.hard_bytes, op.soft_bytes, op.hard_inodes, op.soft_inodes, op.grace_s)
 
 
+def machine_of(template: Path) -> type[QuotaMachine]:
+    return type("Machine", (QuotaMachine,), {"template": template})
+
+
 def test_limits_hold_to_the_byte(template: Path) -> None:
-    machine = type("Machine", (QuotaMachine,), {"template": template})
     run_state_machine_as_test(
-        machine,
+        machine_of(template),
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+def random_step(machine: QuotaMachine, random: Random) -> None:
+    """One rule with random arguments: those that grow something more often."""
+    pick, other = random.randrange(1000), random.randrange(1000)
+    name = random.choice([b"a", b"b", b"c"])
+    offset, length = random.randrange(100), random.randrange(1, 60)
+    few = [random.choice([None, random.randrange(most)]) for most in (150, 150, 10, 10)]
+    steps: list[tuple[int, Any, tuple[Any, ...]]] = [
+        (3, machine.limit, (pick, tuple(few))),
+        (1, machine.unlimit, (pick,)),
+        (8, machine.make, (pick, name, random.random() < 0.3)),
+        (3, machine.link, (pick, other, name)),
+        (2, machine.unlink, (pick, random.random() < 0.4)),
+        (1, machine.rmdir, (pick,)),
+        (1, machine.release, ()),
+        (6, machine.rename, (pick, other, name)),
+        (12, machine.write, (pick, offset, length)),
+        (2, machine.truncate, (pick, random.randrange(150))),
+        (4, machine.punch_or_allocate, (pick, offset, length, random.random() < 0.5)),
+        (2, machine.flush_begin, ()),
+        (2, machine.flush_end, ()),
+        (1, machine.settle, ()),
+        (2, machine.checkpoint, (random.randrange(1, 20),)),
+        (1, machine.crash, ()),
+    ]
+    _, step, arguments = random.choices(steps, [weight for weight, _, _ in steps])[0]
+    step(*arguments)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_limits_hold_through_long_histories(template: Path, seed: int) -> None:
+    machine, random = machine_of(template)(), Random(seed)
+    machine.open()
+    try:
+        for _ in range(300):
+            random_step(machine, random)
+            machine.usage_is_right()
+        machine.flush_end()
+        machine.settle()
+    finally:
+        machine.teardown()
