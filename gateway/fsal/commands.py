@@ -11,6 +11,7 @@ from gateway._core import CoreError, StoreError
 from gateway.control import ControlServer, Handler
 from gateway.errors import STORE_AWAY, ControlError
 from gateway.fsal.backups import BackupCommands
+from gateway.fsal.quota_commands import figures
 from gateway.metadata.rows import decode
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Commands:
             "checkpoint": {"lsn": owner.namespace.checkpoint_lsn, "error": self._checkpoint_error},
             "backup": owner.progress.status(owner.core.durable_lsn),
             "disks": self._disks(),
+            "quotas": figures(owner.namespace),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,
