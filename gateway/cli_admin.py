@@ -132,7 +132,7 @@ def _show(value: Any, *, as_json: bool, title: str) -> None:
         out().print(str(value))
 
 
-def _show_rows(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+def show_rows(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -186,7 +186,7 @@ def token_list(
 ) -> None:
     """Show the tokens."""
     rows = Service(state, server, ca_file).all_of("tokens")
-    _show_rows(rows, ("id", "name", "role", "created_s", "expires_s", "created_by"), as_json=as_json)
+    show_rows(rows, ("id", "name", "role", "created_s", "expires_s", "created_by"), as_json=as_json)
 
 
 @token_app.command("revoke")
@@ -235,7 +235,7 @@ def user_list(
 ) -> None:
     """Show the users."""
     rows = Service(state, server, ca_file).all_of("users")
-    _show_rows(rows, ("name", "role", "disabled", "created_s"), as_json=as_json)
+    show_rows(rows, ("name", "role", "disabled", "created_s"), as_json=as_json)
 
 
 @user_app.command("remove")
@@ -269,7 +269,7 @@ def audit_list(
 ) -> None:
     """Show who changed what, the newest first."""
     rows = Service(state, server, ca_file).all_of("audit", limit)
-    _show_rows(rows, ("at_s", "principal", "address", "action", "target", "detail"), as_json=as_json)
+    show_rows(rows, ("at_s", "principal", "address", "action", "target", "detail"), as_json=as_json)
 
 
 @journal_app.command("flush")
@@ -297,7 +297,7 @@ def operation_list(
 ) -> None:
     """Show the newest operations."""
     rows = Service(state, server, ca_file).call("GET", "operations")["items"]
-    _show_rows(rows, ("id", "kind", "state", "started_s", "ended_s", "started_by", "error"), as_json=as_json)
+    show_rows(rows, ("id", "kind", "state", "started_s", "ended_s", "started_by", "error"), as_json=as_json)
 
 
 @operation_app.command("show")

@@ -50,6 +50,16 @@ EXAMPLE: Final = {
 Id = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,17}$", description="Inode of the directory.")]
 Bytes = Annotated[int | None, Field(ge=0, le=MOST)]
 Grace = Annotated[int, Field(ge=0, le=GRACE_MAX_S)]
+AskedPath = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=4096,
+        pattern=r"^/[^\x00]*$",
+        description="As clients see it, with the export's.",
+        examples=["/data"],
+    ),
+]
 DirectoryPath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")]
 
 
@@ -175,10 +185,20 @@ def _next(found: dict[str, Any]) -> str | None:
     return None if found["next"] is None else encode_cursor(found["next"])
 
 
-@router.get("/quotas", openapi_extra=needs(Role.VIEWER), responses=responses(400, 401, 403, 409, 422, 503))
-def list_quotas(here: Here, limit: Limit = 50, cursor: Cursor = None) -> Quotas:
-    """Directories with limits, and what is in them now."""
+@router.get(
+    "/quotas", openapi_extra=needs(Role.VIEWER), responses=responses(400, 401, 403, 404, 409, 422, 503)
+)
+def list_quotas(here: Here, path: AskedPath = None, limit: Limit = 50, cursor: Cursor = None) -> Quotas:
+    """Directories with limits, and what is in them now; with `path` at most that one."""
     after = decode_cursor(cursor)
+    if path is not None:
+        try:
+            found = _told(lambda: here.link.ask("quota_show", path=path))
+        except Problem as problem:
+            if problem.code == "no_quota":
+                return Quotas(items=[])
+            raise
+        return Quotas(items=[_view(found)])
     found = _told(lambda: here.link.ask("quota_list", after=after, limit=limit))
     return Quotas(items=[_view(item) for item in found["items"]], next_cursor=_next(found))
 
@@ -273,16 +293,7 @@ def _seen(here: Services, quota_id: str, if_match: str | None) -> int:
 @router.get("/tree", openapi_extra=needs(Role.VIEWER), responses=responses(400, 401, 403, 404, 409, 422, 503))
 def show_tree(
     here: Here,
-    path: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=4096,
-            pattern=r"^/[^\x00]*$",
-            description="As clients see it.",
-            examples=["/data"],
-        ),
-    ] = None,
+    path: AskedPath = None,
     id: Annotated[
         str | None, Query(pattern=r"^[1-9][0-9]{0,17}$", description="In the place of path: the inode.")
     ] = None,

@@ -73,6 +73,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_admin",
         "gateway.cli_keys",
         "gateway.cli_parts",
+        "gateway.cli_quota",
         "gateway.cli_recover",
     ),
 }
