@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from gateway.control import socket_address
 from tests.support.caudal import Caudal, undisturbed
 from tests.support.nfs3 import Nfs3
 from tests.support.processes import wait_until
@@ -37,8 +39,32 @@ def quota(server: Caudal, *arguments: str) -> Any:
     return json.loads(server.cli("quota", *arguments, "--json"))
 
 
+def rest(server: Caudal, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+    """One request by the service's local socket."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with socket_address(server.state / "run/admin.sock") as address:
+        transport = httpx.HTTPTransport(uds=address)
+        with httpx.Client(transport=transport, base_url="http://localhost", timeout=30) as client:
+            answer = client.request(method, f"/v1/{path}", json=body, headers=named)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def show(server: Caudal, path: str) -> Any:
+    return rest(server, "GET", f"quotas?path=/data/{path}").json()["items"][0]
+
+
+def limit(server: Caudal, path: str, **limits: int | None) -> Any:
+    """Sets the limits of a directory that has none."""
+    return rest(server, "POST", "quotas", {"path": f"/data/{path}", **limits}).json()
+
+
+def tree(server: Caudal, path: str) -> Any:
+    return rest(server, "GET", f"tree?path=/data/{path}").json()
+
+
 def used(server: Caudal, path: str) -> tuple[int, int]:
-    found = quota(server, "show", f"/data/{path}")
+    found = show(server, path)
     return found["used_bytes"], found["used_inodes"]
 
 
@@ -79,7 +105,7 @@ def test_the_command_line(server: Caudal, nfs: Nfs3) -> None:
 
 def test_a_limit_holds_at_the_byte(server: Caudal, nfs: Nfs3) -> None:
     nfs.mkdir("/exact")
-    quota(server, "set", "/data/exact", "--bytes", str(MIB))
+    limit(server, "exact", hard_bytes=MIB)
     with nfs.open("/exact/a", FLAGS) as file:
         file.pwrite(b"a" * (MIB - 7), 0)
         fails(errno.EDQUOT, file.pwrite, b"b" * 8, MIB - 7)
@@ -106,31 +132,31 @@ def test_a_limit_holds_at_the_byte(server: Caudal, nfs: Nfs3) -> None:
 def test_what_is_there_already_counts_and_may_be_more_than_the_limit(server: Caudal, nfs: Nfs3) -> None:
     nfs.mkdir("/old")
     nfs.mkdir("/old/inner")
-    nfs.write_file("/old/inner/flushed", b"x" * 5000)
+    nfs.write_file("/old/inner/flushed", b"x" * 5001)
     server.flush()
-    nfs.write_file("/old/inner/fresh", b"x" * 3000)
-    made = quota(server, "set", "/data/old", "--bytes", "6000", "--inodes", "4")
-    assert (made["used_bytes"], made["used_inodes"]) == (8000, 3)
+    nfs.write_file("/old/inner/fresh", b"x" * 4096)
+    made = limit(server, "old", hard_bytes=8192, hard_inodes=4)
+    assert (made["used_bytes"], made["used_inodes"]) == (9097, 3)
     with nfs.open("/old/inner/fresh", FLAGS) as file:
-        fails(errno.EDQUOT, file.pwrite, b"y", 3000)
-        file.pwrite(b"y" * 3000, 0)
+        fails(errno.EDQUOT, file.pwrite, b"y", 4096)
+        file.pwrite(b"y" * 4096, 0)
     nfs.write_file("/old/empty", b"")
     fails(errno.EDQUOT, nfs.mkdir, "/old/fifth")
     fails(errno.EDQUOT, nfs.symlink, "x", "/old/fifth")
-    inner = quota(server, "set", "/data/old/inner", "--bytes", "1M")
-    assert (inner["used_bytes"], inner["used_inodes"]) == (8000, 2)
+    inner = limit(server, "old/inner", hard_bytes=MIB)
+    assert (inner["used_bytes"], inner["used_inodes"]) == (9097, 2)
     nfs.unlink("/old/inner/flushed")
-    assert (used(server, "old"), used(server, "old/inner")) == ((3000, 3), (3000, 1))
+    assert (used(server, "old"), used(server, "old/inner")) == ((4096, 3), (4096, 1))
     space = nfs.space("/old/inner")
-    assert (space.total_bytes, space.free_bytes) == (6000, 3000), "the outer limit is the tighter one"
+    assert (space.total_bytes, space.free_bytes) == (8192, 4096), "the outer limit is the tighter one"
     assert (space.total_files, space.free_files) == (4, 1)
 
 
 def test_files_take_their_charge_along(server: Caudal, nfs: Nfs3) -> None:
     for tree in ("/from", "/to", "/from/directory"):
         nfs.mkdir(tree)
-    quota(server, "set", "/data/from", "--bytes", "1M")
-    quota(server, "set", "/data/to", "--bytes", "5000")
+    limit(server, "from", hard_bytes=MIB)
+    limit(server, "to", hard_bytes=5000)
     nfs.write_file("/from/file", b"x" * 4000)
     nfs.write_file("/from/second", b"x" * 2000)
     nfs.rename("/from/file", "/to/file")
@@ -147,8 +173,8 @@ def test_files_take_their_charge_along(server: Caudal, nfs: Nfs3) -> None:
 
 def test_clients_at_once_fill_a_tree_just_to_the_limit(server: Caudal, nfs: Nfs3) -> None:
     nfs.mkdir("/crowd")
-    limit = 400_000
-    quota(server, "set", "/data/crowd", "--bytes", str(limit))
+    most = 400_001
+    limit(server, "crowd", hard_bytes=most)
     written = [0, 0, 0]
 
     def fill(number: int) -> None:
@@ -167,21 +193,23 @@ def test_clients_at_once_fill_a_tree_just_to_the_limit(server: Caudal, nfs: Nfs3
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(written) == limit
-    assert used(server, "crowd") == (limit, len(written))
+    assert sum(written) == most
+    assert used(server, "crowd") == (most, len(written))
 
 
 def test_soft_limits_turn_hard_when_their_grace_has_passed(server: Caudal, nfs: Nfs3) -> None:
     nfs.mkdir("/soft")
-    quota(server, "set", "/data/soft", "--soft-bytes", "1000", "--grace", "0s")
+    made = limit(server, "soft", soft_bytes=1000, grace_s=0)
     with nfs.open("/soft/file", FLAGS) as file:
         file.pwrite(b"x" * 1500, 0)
         fails(errno.EDQUOT, file.pwrite, b"x", 1500)
-        assert quota(server, "show", "/data/soft")["bytes_grace_ends_s"] is not None
-        quota(server, "set", "/data/soft", "--grace", "1h")
+        assert show(server, "soft")["bytes_grace_ends_s"] is not None
+        where = f"quotas/{made['id']}"
+        etag = rest(server, "GET", where).headers["etag"]
+        rest(server, "PATCH", where, {"grace_s": 3600}, If_Match=etag)
         file.pwrite(b"x", 1500)
         file.truncate(1000)
-        assert quota(server, "show", "/data/soft")["bytes_grace_ends_s"] is None
+        assert show(server, "soft")["bytes_grace_ends_s"] is None
 
 
 def test_trees_and_owners_are_summed(server: Caudal, nfs: Nfs3) -> None:
@@ -193,32 +221,34 @@ def test_trees_and_owners_are_summed(server: Caudal, nfs: Nfs3) -> None:
     nfs.chown("/sums/deep/deeper/file", 4711, 4712)
     nfs.truncate("/sums/other", 1_000_000)
     server.flush()
-    tree = quota(server, "tree", "/data/sums")
-    assert (tree["files"], tree["directories"], tree["bytes"], tree["allocated_bytes"]) == (
+    found = quota(server, "tree", "/data/sums")
+    assert found == tree(server, "sums")
+    assert (found["files"], found["directories"], found["bytes"], found["allocated_bytes"]) == (
         *(2, 2),
         *(1_010_000, 10_024),
     )
-    entries = {entry["name"]: entry for entry in tree["items"]}
+    entries = {entry["name"]: entry for entry in found["items"]}
     assert (entries["deep"]["files"], entries["deep"]["directories"], entries["deep"]["bytes"]) == (1, 1, 10_000)
     nfs.rename("/sums/deep/deeper", "/sums/deeper")
-    entries = {entry["name"]: entry for entry in quota(server, "tree", "/data/sums")["items"]}
+    entries = {entry["name"]: entry for entry in tree(server, "sums")["items"]}
     assert (entries["deep"]["files"], entries["deep"]["bytes"]) == (0, 0)
     assert (entries["deeper"]["files"], entries["deeper"]["bytes"]) == (1, 10_000)
 
     def owned(by: str, number: int) -> list[Any]:
-        return [one for one in quota(server, "usage", "--by", by) if one["id"] == number]
+        return [one for one in rest(server, "GET", f"usage/{by}s").json()["items"] if one["id"] == number]
 
     wait_until(lambda: bool(owned("user", 4711)), "the checkpoint")
     mine = owned("user", 4711)[0]
     assert (mine["inodes"], mine["bytes"], mine["allocated_bytes"]) == (1, 10_000, 10_000)
     assert owned("group", 4712)[0]["bytes"] == 10_000
+    assert [one for one in quota(server, "usage", "--by", "group") if one["id"] == 4712]
 
 
 def test_after_a_crash_everything_counts_as_before(server: Caudal, nfs: Nfs3) -> None:
     nfs.mkdir("/crash")
     nfs.mkdir("/crash/inner")
-    quota(server, "set", "/data/crash", "--bytes", "100000", "--soft-inodes", "2")
-    quota(server, "set", "/data/crash/inner", "--bytes", "50000")
+    limit(server, "crash", hard_bytes=100_000, soft_inodes=2)
+    limit(server, "crash/inner", hard_bytes=50_000)
     nfs.write_file("/crash/flushed", b"x" * 20_000)
     server.flush()
     nfs.write_file("/crash/inner/fresh", b"x" * 30_000)
@@ -236,7 +266,7 @@ def test_after_a_crash_everything_counts_as_before(server: Caudal, nfs: Nfs3) ->
             fails(errno.EDQUOT, file.pwrite, b"y" * 35_001, 15_000)
             file.pwrite(b"y" * 35_000, 15_000)
         fails(errno.EXDEV, again.link, "/crash/flushed", "/crash/inner/link")
-    assert quota(server, "show", "/data/crash")["inodes_grace_ends_s"] is not None
+    assert show(server, "crash")["inodes_grace_ends_s"] is not None
     assert "clean" in server.fsck()
     figures = server.cli("metrics")
     assert "caudal_quotas_over_soft 1.0" in figures
