@@ -607,7 +607,7 @@ class Quotas:
         """An account comes to lie in `parent`, which counts its bytes from now on."""
 
     def attach(self, inode: int, directory: int) -> bool:
-        """A live file belongs to the account, which counts what it takes; those around it do already. False: it is not live."""
+        """A live file belongs to the account, which counts what it takes; those around it do already. False: it is none."""
 
     def live(self) -> list[int]:
         """The live files; one may be in two places of the list, or come and go meanwhile."""
@@ -618,7 +618,7 @@ class Quotas:
     def limit(
         self, directory: int, *, hard_bytes: int | None, soft_bytes: int | None, grace_ns: int, since_ns: int
     ) -> None:
-        """Sets the limits; None: not of this kind. `since_ns`: since when the soft one is exceeded; 0: it is not known to be."""
+        """Sets the limits; None: not of this kind. `since_ns`: since when the soft one is exceeded; 0: not known."""
 
     def usage(self, directory: int) -> tuple[int, int]:
         """Bytes, and since when they are more than the soft limit (nanoseconds since 1970; 0: they are not)."""
@@ -626,9 +626,7 @@ class Quotas:
     def available(self, directory: int) -> int:
         """Bytes that limits here and around leave."""
 
-    def activate(
-        self, attributes: Attributes, extents: Sequence[Extent], directory: int | None
-    ) -> None:
+    def activate(self, attributes: Attributes, extents: Sequence[Extent], directory: int | None) -> None:
         """As `Core.activate`, of a file in the account of `directory`, which counts what its row says."""
 
     def forget(self, inode: int) -> bool:

@@ -83,7 +83,9 @@ def quota_set(
     if grace is not None:
         body["grace_s"] = _number("--grace", grace, seconds(0, GRACE_MAX_S))
     if not body:
-        raise ConfigError("no limit is named", "give --bytes, --inodes, --soft-bytes, --soft-inodes or --grace")
+        raise ConfigError(
+            "no limit is named", "give --bytes, --inodes, --soft-bytes, --soft-inodes or --grace"
+        )
     service = Service(state, server, ca_file)
     found = _find(service, path)
     if found is None:

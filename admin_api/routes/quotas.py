@@ -39,7 +39,7 @@ STATUSES: Final = {
     "invalid": 422,
     "bad_request": 422,
 }
-EXAMPLE: Final = {
+EXAMPLE: Final[dict[str, Any]] = {
     "path": "/data/projects",
     "hard_bytes": 1099511627776,
     "soft_bytes": 1000000000000,
@@ -64,8 +64,8 @@ DirectoryPath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/
 
 
 class Limits(BaseModel):
-    """Bytes are what is allocated, so holes are free; inodes are files of all kinds and directories. null: no such limit. A soft
-    limit may be exceeded for grace_s at a time."""
+    """Bytes are what is allocated, so holes are free; inodes are files of all kinds and directories. null: no such limit.
+    A soft limit may be exceeded for grace_s at a time."""
 
     model_config = ConfigDict(extra="forbid")
     hard_bytes: Bytes = None
@@ -307,9 +307,7 @@ def show_tree(
     where: dict[str, object] = {"path": path} if id is None else {"id": int(id)}
     found = _told(lambda: here.link.ask("tree", after=after, limit=limit, **where))
     items = [{**item, "id": str(item["id"])} for item in found["items"]]
-    return Tree.model_validate(
-        {**found, "id": str(found["id"]), "items": items, "next_cursor": _next(found)}
-    )
+    return Tree.model_validate({**found, "id": str(found["id"]), "items": items, "next_cursor": _next(found)})
 
 
 @router.get(

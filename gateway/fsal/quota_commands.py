@@ -104,8 +104,8 @@ class QuotaCommands:
         after = fields.get("after")
         found = self._fs.owner_usage(KINDS[fields["kind"]], -1 if after is None else int(after), limit + 1)
         items = [
-            {"id": id, "inodes": inodes, "bytes": size, "allocated_bytes": space}
-            for id, inodes, size, space in found[:limit]
+            {"id": owner, "inodes": inodes, "bytes": size, "allocated_bytes": space}
+            for owner, inodes, size, space in found[:limit]
         ]
         return {"items": items, "next": items[-1]["id"] if len(found) > limit else None}
 

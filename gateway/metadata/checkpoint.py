@@ -136,6 +136,11 @@ class _Fold:
                     self._extents.splice(op)
             case PutXattr() | DropXattr():
                 self._xattr(op)
+            case _:
+                self._add_rare(op)
+
+    def _add_rare(self, op: rows.RowOp) -> None:
+        match op:
             case PutPack(pack, size):
                 self._new_packs[pack] = size
                 self._dropped_packs.discard(pack)
@@ -145,6 +150,8 @@ class _Fold:
                 self._facts[key] = value
             case PutQuota() | DropQuota() | MendTree() | MendUsage():
                 self._derived.add(op)
+            case _:
+                raise AssertionError(op)
 
     def _put_inode(self, row: InodeRow, keep_data: bool, lsn: int) -> None:
         row.change = row.change or lsn

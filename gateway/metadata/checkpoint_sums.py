@@ -118,18 +118,18 @@ class Derived:
         deltas = {key: delta for key, delta in self._owners.items() if any(delta)}
         if not deltas:
             return
-        ids = {id for _, id in deltas}
+        ids = {owner for _, owner in deltas}
         columns = list(owner_usage.c)
         now = {(row[0], row[1]): row[2:] for row in self._read(owner_usage, columns, owner_usage.c.id, ids)}
         put: list[dict[str, int]] = []
         nothing: list[dict[str, int]] = []
-        for (kind, id), delta in deltas.items():
-            old = now.get((kind, id), (0, 0, 0))
+        for (kind, owner), delta in deltas.items():
+            old = now.get((kind, owner), (0, 0, 0))
             inodes, size, space = (int(a) + b for a, b in zip(old, delta, strict=True))
             if inodes or size or space:
-                put.append({"kind": kind, "id": id, "inodes": inodes, "bytes": size, "space": space})
+                put.append({"kind": kind, "id": owner, "inodes": inodes, "bytes": size, "space": space})
             else:
-                nothing.append({"k": kind, "i": id})
+                nothing.append({"k": kind, "i": owner})
         self._upsert(owner_usage, ["kind", "id"], put)
         if nothing:
             theirs = (owner_usage.c.kind == bindparam("k")) & (owner_usage.c.id == bindparam("i"))

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.metadata.attributes import REGULAR, ROOT_INODE
 from gateway.metadata.errors import FsError
-from gateway.metadata.rows import InodeRow, PutQuota
+from gateway.metadata.rows import InodeRow, MendTree, PutQuota
 from gateway.metadata.sums import Node, Sums
 
 QUOTAS_MAX: Final = 10_000
@@ -201,6 +201,11 @@ class QuotaTable:
         if node is not None:
             node.limited = False
 
+    def mended(self, op: MendTree) -> None:
+        """The sums of a directory were wrong by so much, and so was its account."""
+        if self.serving and op.dir in self.limits:
+            self.port.add(op.dir, op.space, alone=True)
+
     def _tell(self, op: PutQuota) -> None:
         node = self._sums.node(op.dir)
         over = op.soft_inodes is not None and node.files + node.directories > op.soft_inodes
@@ -225,15 +230,20 @@ class QuotaTable:
         rest = node.space
         for other in self.limits:
             inner = self._sums.node(other)
-            if inner is not node and inner.limited and inner.up and self.account_of(inner.up.ino) == directory:
+            if (
+                inner is not node
+                and inner.limited
+                and inner.up
+                and self.account_of(inner.up.ino) == directory
+            ):
                 port.enclose(other, directory)
                 rest -= inner.space
         innermost: dict[int, int] = {}
         for ino in port.live():
             row = self._inode(ino)
-            if row is not None and self._innermost(row.parent, innermost) == directory:
-                if port.attach(ino, directory):
-                    rest -= row.space_used
+            mine = row is not None and self._innermost(row.parent, innermost) == directory
+            if row is not None and mine and port.attach(ino, directory):
+                rest -= row.space_used
         port.add(directory, rest, alone=True)
         self._tell(self.limits[directory])
 

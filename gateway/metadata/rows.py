@@ -149,8 +149,8 @@ class DropXattr(Struct, array_like=True, tag=11, gc=False):
 
 
 class PutQuota(Struct, array_like=True, tag=12, gc=False):
-    """Directory `dir` has limits; None: not of this kind. `grace_s` is how long a soft limit may be exceeded, `…_since_ns` since
-    when it is (0: it is not). `version` counts changes of the limits."""
+    """Directory `dir` has limits; None: not of this kind. `grace_s` is how long a soft limit may be exceeded,
+    `…_since_ns` since when it is (0: it is not). `version` counts changes of the limits."""
 
     dir: Count
     hard_bytes: Count | None

@@ -1,15 +1,15 @@
 """Sums over trees: for every directory, how many files and directories are below it and how much they hold.
 
-Steward and owner keep them alike, change by change: the steward in SQL, in the transaction of the rows that they sum, the owner
-in memory, for directories in use. So neither ever counts a tree, however large it is, and a crash leaves them as right as
-the rows: the owner's begin with SQL's, and replaying the journal adds what came since.
+Steward and owner keep them alike, change by change: the steward in SQL, in the transaction of the rows that they sum, the
+owner in memory, for directories in use. So neither ever counts a tree, however large it is, and a crash leaves them as right
+as the rows: the owner's begin with SQL's, and replaying the journal adds what came since.
 
-The invariant of the owner's: **a directory whose sums a record above the checkpoint changed is in memory, with all directories
-above it.** So one that is not in memory has in SQL just the sums it has now, whatever the steward wrote meanwhile. A
-change costs a few additions for each directory above it.
+The invariant of the owner's: **a directory whose sums a record above the checkpoint changed is in memory, with all
+directories above it.** So one that is not in memory has in SQL just the sums it has now, whatever the steward wrote
+meanwhile. A change costs a few additions for each directory above it.
 
-A directory does not count itself. A file counts in its home (`links`), an unlinked file that is still open in the directory where
-it had its last name. `bytes` sums sizes, `space` what is allocated (holes take none), both as of the files' last flush.
+A directory does not count itself. A file counts in its home (`links`), an unlinked file that is still open in the directory
+where it had its last name. `bytes` sums sizes, `space` what is allocated (holes take none), as of the files' last flush.
 """
 
 from collections.abc import Callable, Mapping, Sequence

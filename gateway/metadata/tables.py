@@ -26,13 +26,14 @@ _Number = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row an inode. Root is inode 1; numbers are never reused.
 #
-# Sentinels: root's parent is itself; links is NULL except where there are further names; rdev_* are 0 except for devices; target is NULL
-# except for symbolic links.
+# Sentinels: root's parent is itself; links is NULL except where there are further names; rdev_* are 0 except for devices;
+# target is NULL except for symbolic links.
 # Invariants: nlink is the number of dirents that name the inode, for directories 2 and one for each subdirectory.
 # An orphan has nlink 0, no dirent, and goes at its last close or after the grace period of a restart.
 # Denormalised: parent of what is no directory is one of the directories that hold a name of it, links the others (each name
-# once, gateway.metadata.links), so that sums over trees need not look for names. size of a directory is the number of its entries, so that rmdir and rename know an empty one, and a
-# cache a complete one, without counting; parent spares a search by inode for `..` and for rename's check of ancestors.
+# once, gateway.metadata.links), so that sums over trees need not look for names. size of a directory is the number of its
+# entries, so that rmdir and rename know an empty one, and a cache a complete one, without counting; its parent spares a
+# search by inode for `..` and for rename's check of ancestors.
 # xattr_name_bytes (each name and one byte more) and xattr_value_bytes are sums over the xattr table, so that an inode
 # without extended attributes costs no query and a limit no sum.
 inode = Table(

@@ -178,7 +178,8 @@ class Foundation:
     ) -> int:
         """Makes a change: one record. Returns its LSN, for `finish` without the lock. Call it with the lock held.
 
-        `inodes` is by how much their number changes, `new` an inode that was not there before. Rows of PutInode become shared: do not touch them afterwards.
+        `inodes` is by how much their number changes, `new` an inode that was not there before. Rows of
+        PutInode become shared: do not touch them afterwards.
         `reserved`: `reserve` was called for it, and has room for further records left or not.
         Raises EAGAIN when too much waits for the checkpoint, unless nobody would ask again (`needed`).
         """
@@ -257,14 +258,8 @@ class Foundation:
                     new = flushed_row(row, op)
                     self.sums.changed(row, new, lsn)
                     self.view.overlay.put_inode(new, lsn)
-            case PutQuota():
-                self.quotas.apply(op)
-            case DropQuota(directory):
-                self.quotas.drop(directory)
-            case MendTree(directory):
-                self.sums.mend(directory, TreeSums(op.files, op.directories, op.bytes, op.space), lsn)
-                if self.quotas.serving and directory in self.quotas.limits:
-                    self.quotas.port.add(directory, op.space, alone=True)
+            case PutQuota() | DropQuota() | MendTree():
+                self._apply_limits(op, lsn)
             case Splice(ino):
                 if self.view.inode(ino) is not None:
                     self.view.overlay.splice(op, lsn)
@@ -278,6 +273,15 @@ class Foundation:
                 self.view.overlay.put_pack(pack, lsn)
             case _:
                 pass  # facts, and the end of packs, are kept in SQL only
+
+    def _apply_limits(self, op: PutQuota | DropQuota | MendTree, lsn: int) -> None:
+        if isinstance(op, PutQuota):
+            self.quotas.apply(op)
+        elif isinstance(op, DropQuota):
+            self.quotas.drop(op.dir)
+        elif self.view.inode(op.dir) is not None:
+            self.sums.mend(op.dir, TreeSums(op.files, op.directories, op.bytes, op.space), lsn)
+            self.quotas.mended(op)
 
     def _remove(self, row: InodeRow, lsn: int) -> None:
         self._bytes -= row.space_used

@@ -26,8 +26,8 @@ class CreateOperations(LookupOperations):
     """All return when the new inode is durable.
 
     `uid` and `gid` are the caller's. Owner and group named in the attributes hold; else the owner is the caller, the
-    group that of a set-group-id directory, or else the caller's. Raise EDQUOT (a tree has as many inodes as it may), EEXIST, ENOENT (the directory was removed),
-    ENOTDIR, ESTALE, ENAMETOOLONG, EINVAL, and what the core raises.
+    group that of a set-group-id directory, or else the caller's. Raise EEXIST, ENOENT (the directory was removed), ENOTDIR,
+    ESTALE, ENAMETOOLONG, EINVAL, EDQUOT (a tree has as many inodes as it may), and what the core raises.
     """
 
     def create(

@@ -18,7 +18,7 @@ class NameOperations(LookupOperations):
     """
 
     def link(self, ino: int, directory: int, name: bytes) -> Attributes:
-        """A further name for what is not a directory. Raises EPERM (it is one), EEXIST, EMLINK, EXDEV (into another quota tree)."""
+        """A further name for what is not a directory. Raises EPERM (it is one), EEXIST, EMLINK, EXDEV (quotas)."""
         check_new_name(name)
         with self.lock:
             row = self.row(ino)
@@ -81,8 +81,8 @@ class NameOperations(LookupOperations):
         """Moves a name, over another if there is one; nothing happens between two names of one inode.
 
         Raises ENOTEMPTY, EISDIR (a file over a directory), ENOTDIR (the other way round), EINVAL (a directory into
-        itself or below; `.`, `..`), EMLINK. Into another quota tree a file takes its charge along, or raises EDQUOT; a directory,
-        or one of several names of a file, raises EXDEV.
+        itself or below; `.`, `..`), EMLINK. Into another quota tree a file takes its charge along, or raises EDQUOT; a
+        directory, or one of several names of a file, raises EXDEV.
         """
         _check_old_name(old_name)
         _check_old_name(new_name)

@@ -29,7 +29,9 @@ def test_limits_are_made_once_by_key_and_audited(api: Api) -> None:
     entry = api.local("GET", "audit").json()["items"][0]
     assert (entry["action"], entry["target"]) == ("quota.set", "/data/q")
     problem(
-        api.local("POST", "quotas", {**BODY, "grace_s": 1}, Idempotency_Key="k1"), 422, "idempotency_key_reused"
+        api.local("POST", "quotas", {**BODY, "grace_s": 1}, Idempotency_Key="k1"),
+        422,
+        "idempotency_key_reused",
     )
 
 

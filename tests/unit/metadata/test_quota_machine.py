@@ -95,12 +95,13 @@ class QuotaMachine(RuleBasedStateMachine):
         return 0
 
     def attempt(self, expected: int, operation: Any, *arguments: Any, **named: Any) -> Any:
+        code: int | None = 0
+        result = None
         try:
             result = operation(*arguments, **named)
         except (FsError, OSError) as error:
-            assert error.errno == expected
-            return None
-        assert expected == 0
+            code = error.errno
+        assert code == expected
         return result
 
     def pick(self, choices: Any, number: int) -> int:
@@ -125,13 +126,12 @@ class QuotaMachine(RuleBasedStateMachine):
             for hard, soft in ((hard_bytes, soft_bytes), (hard_inodes, soft_inodes))
         )
         version = self.fs.quota(directory)[0].version if directory in self.limits else None
-        try:
-            op = self.fs.set_quota(directory, wanted, version)
-        except QuotaError as error:
-            assert error.code == "invalid"
-            assert wrong
+        if wrong:
+            with pytest.raises(QuotaError) as caught:
+                self.fs.set_quota(directory, wanted, version)
+            assert caught.value.code == "invalid"
             return
-        assert not wrong
+        op = self.fs.set_quota(directory, wanted, version)
         assert op.version == (version or 0) + 1
         self.limits[directory] = wanted
 
@@ -305,9 +305,7 @@ class QuotaMachine(RuleBasedStateMachine):
         if not hasattr(self, "fs"):
             return
         listed = {op.dir: (op, use) for op, use in self.fs.quota_list(0, 1000)}
-        assert {ino: Limits(*_limits(entry[0])) for ino, entry in listed.items()} == (
-            self.limits
-        )
+        assert {ino: Limits(*_limits(entry[0])) for ino, entry in listed.items()} == (self.limits)
         for ino, (_, use) in listed.items():
             assert (use.bytes, use.inodes) == self.used(ino)
             soft_bytes, soft_inodes = self.limits[ino].soft_bytes, self.limits[ino].soft_inodes

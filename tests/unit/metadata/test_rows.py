@@ -36,7 +36,9 @@ BIG = 5 << 40 | 77
 def examples() -> dict[str, list[rows.RowOp]]:
     row = InodeRow(BIG, 5, 0o100000, 0o644, 1, 1000, 100, 0, 0, 0, 4096, 4096, -1, 2**62, 3, 4, 0)
     tagged = InodeRow(BIG, 5, 0o100000, 0o644, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 0, None, False, 11, 3)
-    linked = InodeRow(BIG, 5, 0o100000, 0o644, 4, 0, 0, 0, 0, 7, 0, 0, 1, 2, 3, 4, 0, links=packed({9: 2, BIG: 1}))
+    linked = InodeRow(
+        BIG, 5, 0o100000, 0o644, 4, 0, 0, 0, 0, 7, 0, 0, 1, 2, 3, 4, 0, links=packed({9: 2, BIG: 1})
+    )
     link = InodeRow(7, 5, 0o120000, 0o777, 1, 0, 0, 0, 0, 0, 3, 0, 1, 2, 3, 4, 9, b"a/\xff", orphan=True)
     return {
         "put_inode": [PutInode(row, True)],
