@@ -176,8 +176,9 @@ impl Account {
         }
         if used <= soft {
             self.since_ns.store(0, Relaxed);
-        } else {
-            drop(self.since_ns.compare_exchange(0, now_ns, Relaxed, Relaxed));
+        } else if self.since_ns.load(Relaxed) == 0 {
+            // Whoever passes the limit at the same moment may be the one that is noted.
+            self.since_ns.store(now_ns, Relaxed);
         }
     }
 }
