@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from gateway.metadata.attributes import SetAttributes
+from gateway.metadata.attributes import ROOT_INODE, SetAttributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Limits
 from gateway.metadata.sums import NOTHING, TreeSums
@@ -352,28 +352,17 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @invariant()
     def trees_are_counted(self) -> None:
-        """In memory, at every moment: what has a name below each directory, and what lost it there while it was open."""
-        if hasattr(self, "fs"):
-            for directory in self.model.directories:
-                below = self._below(directory)
-                files = sum(not node.is_directory for node in below)
-                sums = self.fs.tree(directory.ino)
-                nameless = [n for n in self.model.nodes if n.orphan and not n.is_directory]
-                assert files <= sums.files <= files + len(nameless)
-                if directory is self.model.root:
-                    assert sum(sums[:2]) == len(self.model.nodes) - 1
-
-    def _below(self, directory: Node) -> list[Node]:
-        """Each once, in whichever directory it counts: the row says that."""
-        found: list[Node] = []
+        """In memory, at every moment; which of its directories counts a file, its row says."""
+        if not hasattr(self, "fs"):
+            return
+        counts = dict.fromkeys((node.ino for node in self.model.directories), (0, 0))
         for node in self.model.nodes:
-            row = self.fs.row(node.ino)
-            while row.ino != 1 and not node.orphan:
-                row = self.fs.row(row.parent)
-                if row.ino == directory.ino:
-                    found.append(node)
-                    break
-        return found
+            ino = node.ino
+            while ino != ROOT_INODE:
+                ino = self.fs.row(ino).parent
+                files, directories = counts[ino]
+                counts[ino] = files + (not node.is_directory), directories + node.is_directory
+        assert counts == {ino: self.fs.tree(ino)[:2] for ino in counts}
 
     @rule()
     def settle(self) -> None:
