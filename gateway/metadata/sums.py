@@ -93,6 +93,11 @@ class Sums:
         assert up is not None
         return up
 
+    def stays(self, row: InodeRow) -> bool:
+        """Whether a directory is known to be where its row says: then its row changes no sums."""
+        node = self.get(row.ino)
+        return node is not None and (row.ino if node.up is None else node.up.ino) == row.parent
+
     def changed(self, before: InodeRow | None, after: InodeRow | None, lsn: int) -> None:
         """An inode's row becomes another: call it while `parent_of` still knows the old one. None: there is none."""
         if after is None:

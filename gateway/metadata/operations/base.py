@@ -231,10 +231,11 @@ class Foundation:
             if isinstance(op, PutInode):
                 row = op.row
                 row.change = row.change or lsn
-                before = None if row.ino == new else self.view.inode(row.ino)
-                if before is not None and before.parent != row.parent and row.kind == REGULAR:
-                    self.quotas.moved(before, row)
-                self.sums.changed(before, row, lsn)
+                if row.kind != DIRECTORY or not self.sums.stays(row):
+                    before = None if row.ino == new else self.view.inode(row.ino)
+                    if before is not None and before.parent != row.parent and row.kind == REGULAR:
+                        self.quotas.moved(before, row)
+                    self.sums.changed(before, row, lsn)
                 overlay.put_inode(row, lsn)
                 if op.keep_data:
                     self._tell(row)

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from gateway.metadata.attributes import ROOT_INODE, SetAttributes
 from gateway.metadata.errors import FsError, QuotaError
 from gateway.metadata.operations.quotas import Limits
+from gateway.metadata.quotas import QuotaTable
+from gateway.metadata.rows import PutQuota
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.real_harness import RealHarness
 
@@ -325,7 +328,7 @@ def test_limits_hold_to_the_byte(template: Path) -> None:
     run_state_machine_as_test(
         machine_of(template),
         settings=settings(
-            max_examples=15,
+            max_examples=8,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
@@ -361,15 +364,48 @@ def random_step(machine: QuotaMachine, random: Random) -> None:
     step(*arguments)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_limits_hold_through_long_histories(template: Path, seed: int) -> None:
+def play(template: Path, seed: int, steps: int = 300) -> None:
     machine, random = machine_of(template)(), Random(seed)
     machine.open()
     try:
-        for _ in range(300):
+        for _ in range(steps):
             random_step(machine, random)
             machine.usage_is_right()
         machine.flush_end()
         machine.settle()
     finally:
         machine.teardown()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_limits_hold_through_long_histories(template: Path, seed: int) -> None:
+    play(template, seed)
+
+
+def one_byte_more(real: Any) -> Any:
+    """Tells the core a limit that is too high."""
+
+    def tell(self: QuotaTable, op: PutQuota) -> None:
+        if op.hard_bytes is not None:
+            op = replace(op, hard_bytes=op.hard_bytes + 1)
+        real(self, op)
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("_tell", one_byte_more(QuotaTable._tell)),
+        ("_check_inodes", lambda self, node: None),
+        ("forget", lambda self, row: self.port.forget(row.ino)),
+        ("activate", lambda self, row, fields, extents: self.port.activate(fields, extents, None)),
+    ],
+)
+def test_planted_faults_are_found(
+    template: Path, name: str, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuotaTable, name, fault)
+    with pytest.raises(AssertionError):
+        for seed in range(30):
+            play(template, seed)
