@@ -10,6 +10,7 @@ from gateway.errors import ControlError, NotRunningError
 
 FRESH_S: Final = 0.5
 STATUS_TIMEOUT_S: Final = 2.0
+ASK_TIMEOUT_S: Final = 30.0
 
 
 class Client(Protocol):
@@ -71,6 +72,10 @@ class GatewayLink:
     def check(self) -> None:
         """Raises Problem (503) unless the gateway answers now: changes are not left to chance."""
         self._call(STATUS_TIMEOUT_S, "ping")
+
+    def ask(self, op: str, **fields: object) -> Any:
+        """Has the gateway tell something. Raises Problem as `change` does."""
+        return self._call(ASK_TIMEOUT_S, op, **fields)
 
     def change(self, op: str, timeout_s: float | None, **fields: object) -> Any:
         """Has the gateway do something. Raises Problem: 503 when it is down, 409 when it refused."""

@@ -25,6 +25,10 @@ GAUGES: Final = (
     ("caudal_cache_pinned_blocks", "Blocks that are pinned.", "cache.pinned_blocks"),
     ("caudal_namespace_inodes", "Files and directories.", "namespace.inodes"),
     ("caudal_namespace_bytes", "Bytes of all files.", "namespace.bytes"),
+    ("caudal_quotas", "Directories with limits.", "quotas.trees"),
+    ("caudal_quotas_over_soft", "Of these, above a soft limit.", "quotas.over_soft"),
+    ("caudal_quotas_nearly_full", "Of these, above nine tenths of a hard limit.", "quotas.nearly_full"),
+    ("caudal_quotas_full", "Of these, at a hard limit.", "quotas.full"),
 )
 COUNTERS: Final = (
     ("caudal_journal_commits", "Group commits of the journal.", "journal.commits"),
@@ -104,6 +108,12 @@ class _Figures(Collector):
         for mirror in status.get("journal", {}).get("mirrors", []):
             mirrors.add_metric([mirror["path"]], float(mirror["state"] == MIRROR_HEALTHY))
         yield mirrors
+        fullest = GaugeMetricFamily(
+            "caudal_quota_used_ratio", "Share of the hard limit that is used, of the fullest.", labels=["id"]
+        )
+        for tree in status.get("quotas", {}).get("fullest", []):
+            fullest.add_metric([str(tree["id"])], tree["share"])
+        yield fullest
         state = status.get("store", {}).get("state")
         store = GaugeMetricFamily(
             "caudal_store_state", "1 for the state that the store is in.", labels=["state"]

@@ -59,10 +59,34 @@ def fill(database: Path, tree: Tree) -> None:
         added = tree.inodes - 1
         connection.execute("UPDATE meta SET value = value + ? WHERE key = 'inodes'", (added,))
         connection.execute("UPDATE inode SET size = size + 2, nlink = nlink + 2 WHERE ino = 1")
+        _sum(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
+
+
+def _sum(connection: sqlite3.Connection) -> None:
+    """The sums over trees and owners, as counted from the rows; only the new server's root owned anything before."""
+    parents = "(SELECT parent, count(*) FROM inode WHERE kind {} AND ino <> 1 GROUP BY parent)"
+    files = dict(connection.execute(f"SELECT * FROM {parents.format(f'<> {DIRECTORY}')}").fetchall())
+    above = dict(connection.execute(f"SELECT ino, parent FROM inode WHERE kind = {DIRECTORY}").fetchall())
+    sums = {ino: [files.get(ino, 0), 0] for ino in above}
+    # Deepest first: directories were numbered from the root down.
+    for ino in sorted(above, reverse=True):
+        if ino != 1:
+            up = sums[above[ino]]
+            up[0] += sums[ino][0]
+            up[1] += sums[ino][1] + 1
+    connection.execute("DELETE FROM tree")
+    connection.executemany(
+        "INSERT INTO tree VALUES (?, ?, ?, 0, 0)", ((ino, *mine) for ino, mine in sums.items() if any(mine))
+    )
+    connection.execute("DELETE FROM owner_usage")
+    for kind, column in enumerate(("uid", "gid")):
+        connection.execute(
+            f"INSERT INTO owner_usage SELECT {kind}, {column}, count(*), 0, 0 FROM inode GROUP BY {column}"
+        )
 
 
 def _insert(connection: sqlite3.Connection, tree: Tree) -> None:
@@ -98,8 +122,8 @@ def _insert(connection: sqlite3.Connection, tree: Tree) -> None:
     inodes(
         tree.directories, f"{directories} + i", DIRECTORY, "2", f"{groups} + i / {DIRECTORIES}", str(FILES)
     )
-    inodes(tree.directories * FILES, f"{small} + i", REGULAR, "1", "0", "0")
-    inodes(tree.big, f"{in_big} + i", REGULAR, "1", "0", "0")
+    inodes(tree.directories * FILES, f"{small} + i", REGULAR, "1", f"{directories} + i / {FILES}", "0")
+    inodes(tree.big, f"{in_big} + i", REGULAR, "1", str(big), "0")
     entries(1, "1", "'big'", str(big), DIRECTORY)
     entries(1, "1", "'tree'", str(root), DIRECTORY)
     entries(tree.groups, str(root), "printf('g%03d', i)", f"{groups} + i", DIRECTORY)

@@ -664,6 +664,59 @@ class SimWorld:
         """What the journal's other thread does after each new segment."""
 
 @final
+class Quotas:
+    """Accounts of directories with limits: what the files below each take, flushed or not, exact at every moment.
+
+    Call it with the namespace's lock held, so that rows and names stand still; writes go on meanwhile. They are refused with
+    EDQUOT where they would pass a limit, and change nothing then. Directories have accounts between `open` and `close`;
+    others are a CoreError. None in the place of one: no limits hold there.
+    """
+
+    def __new__(cls, core: Core) -> Self: ...
+    def open(self, directory: int, parent: int | None) -> None:
+        """An account of 0 bytes without limits, within that of `parent`, which counts its bytes already."""
+
+    def close(self, directory: int) -> None:
+        """Its files, and the accounts in it, belong to the account around it."""
+
+    def enclose(self, directory: int, parent: int) -> None:
+        """An account comes to lie in `parent`, which counts its bytes from now on."""
+
+    def attach(self, inode: int, directory: int) -> bool:
+        """A live file belongs to the account, which counts what it takes; those around it do already. False: it is none."""
+
+    def live(self) -> list[int]:
+        """The live files; one may be in two places of the list, or come and go meanwhile."""
+
+    def add(self, directory: int, bytes: int, *, alone: bool = False) -> None:
+        """Adds, or gives back, what cannot be refused: here and around, or here `alone`."""
+
+    def limit(
+        self, directory: int, *, hard_bytes: int | None, soft_bytes: int | None, grace_ns: int, since_ns: int
+    ) -> None:
+        """Sets the limits; None: not of this kind. `since_ns`: since when the soft one is exceeded; 0: not known."""
+
+    def usage(self, directory: int) -> tuple[int, int]:
+        """Bytes, and since when they are more than the soft limit (nanoseconds since 1970; 0: they are not)."""
+
+    def available(self, directory: int) -> int:
+        """Bytes that limits here and around leave."""
+
+    def activate(self, attributes: Attributes, extents: Sequence[Extent], directory: int | None) -> None:
+        """As `Core.activate`, of a file in the account of `directory`, which counts what its row says."""
+
+    def forget(self, inode: int) -> bool:
+        """As `Core.forget`; a live file's account has its bytes back. False: it is not live."""
+
+    def carry(
+        self, inode: int, bytes: int, source: int | None, target: int | None, *, needed: bool = False
+    ) -> None:
+        """A file goes from one account to another with what it takes: `bytes` if it is not live.
+
+        Raises OSError (EDQUOT) where there is no room for it, and changes nothing; `needed`: it is not refused.
+        """
+
+@final
 class JournalTail:
     """Reads row transactions from a journal that another process writes."""
 

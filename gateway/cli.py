@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway import cli_admin, cli_cache, launch, log, status_view
+from gateway import cli_admin, cli_cache, cli_quota, launch, log, status_view
 from gateway import config as configuration
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
@@ -46,6 +46,7 @@ app.add_typer(key_app, name="key")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 cli_cache.add_to(app, cache_app, cli_admin.operation_app)
+app.add_typer(cli_quota.quota_app, name="quota")
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 TAKE_OVER_NOTE = (

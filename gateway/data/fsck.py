@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from sqlalchemy import Connection, func, select
 
 from gateway._core import CorruptError, StoreError
+from gateway.data.fsck_sums import check_sums
 from gateway.data.fsck_tree import check_tree, stream
 from gateway.data.fsck_xattrs import check_xattrs
 from gateway.data.problems import Problem
@@ -73,6 +74,8 @@ def check(
     report.inodes = _count(connection, inode)
     report.add(check_tree(connection))
     report.add(check_xattrs(connection))
+    progress("sums")
+    report.add(check_sums(connection, settled=settled))
     progress("extents")
     report.extents = _count(connection, extent)
     report.add(_check_extents(connection, settled=settled))

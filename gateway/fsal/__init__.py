@@ -27,7 +27,7 @@ def create(options: str) -> Fsal:
         owner.namespace,
         fsid=(int.from_bytes(owner.fs_id[:8], "big") >> 1, int.from_bytes(owner.fs_id[8:], "big") >> 1),
         io_capsule=owner.core.io_capsule(),
-        fs_info=lambda: owner.space.info(owner.counts()),
+        fs_info=owner.fs_info,
         on_ready=owner.ready,
         on_close=owner.close,
         on_found=owner.caching.parents.note,

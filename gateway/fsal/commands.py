@@ -13,6 +13,7 @@ from gateway.errors import STORE_AWAY, ControlError
 from gateway.fsal.backups import BackupCommands
 from gateway.fsal.cache_commands import CacheCommands
 from gateway.fsal.mirrors import alerts
+from gateway.fsal.quota_commands import figures
 from gateway.metadata.rows import decode
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Commands:
             "backup": owner.progress.status(owner.core.durable_lsn),
             "alerts": alerts(stats["journal"]),
             "disks": self._disks(),
+            "quotas": figures(owner.namespace),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,

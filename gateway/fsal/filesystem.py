@@ -38,7 +38,7 @@ class CaudalFsal(Fsal):
         *,
         fsid: tuple[int, int],
         io_capsule: object,
-        fs_info: Callable[[], FsInfo],
+        fs_info: Callable[[int], FsInfo],
         on_ready: Callable[[Callable[[int], bool]], None],
         on_close: Callable[[], None],
         on_found: Callable[[int, int, bytes], None] = lambda _inode, _directory, _name: None,
@@ -66,8 +66,8 @@ class CaudalFsal(Fsal):
     def io(self) -> object:
         return self._io_capsule
 
-    def statfs(self) -> FsInfo:
-        return self._fs_info()
+    def statfs(self, inode: int) -> FsInfo:
+        return self._fs_info(inode)
 
     # Attributes
 

@@ -32,6 +32,7 @@ from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
 from gateway.fsal.mirrors import Mirrors, published
+from gateway.fsal.quota_commands import QuotaCommands, SoftLimits
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
 from gateway.metadata.attributes import Counts
@@ -43,6 +44,7 @@ from gateway.objects import core_options, open_root_store
 from gateway.objects.container import RootStore
 from gateway.objects.ownership import Claim, ContestedError, Ownership, OwnershipLostError
 from gateway.objects.place import owner_here
+from gateway.pyganesha import FsInfo
 from gateway.state import StateDir
 
 log = structlog.get_logger(__name__)
@@ -156,6 +158,7 @@ class Owner:
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
+        QuotaCommands(self.namespace, config.export).register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
         self._watch()
@@ -188,6 +191,9 @@ class Owner:
         )
 
     def _watch(self) -> None:
+        soft_limits = SoftLimits(self.namespace)
+        soft_limits.start()
+        self._stack.callback(soft_limits.stop)
         heap = HeapTrimmer()
         heap.start()
         self._stack.callback(heap.stop)
@@ -282,6 +288,10 @@ class Owner:
 
     def counts(self) -> Counts:
         return self.namespace.statfs()
+
+    def fs_info(self, inode: int) -> FsInfo:
+        """What `df` shows in a place."""
+        return self.space.info(self.counts(), self.namespace.room(inode))
 
     def close(self) -> None:
         """Stops in the reverse order of the start. What is not flushed stays in the journal."""

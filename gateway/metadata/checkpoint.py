@@ -14,18 +14,24 @@ from sqlalchemy import Connection, select
 from gateway.metadata import rows, tables
 from gateway.metadata.checkpoint_extents import ExtentChanges
 from gateway.metadata.checkpoint_sql import Statements
+from gateway.metadata.checkpoint_sums import Derived
+from gateway.metadata.links import complete
 from gateway.metadata.operations.base import flushed_row
 from gateway.metadata.rows import (
     DropDirent,
     DropInode,
     DropPack,
+    DropQuota,
     DropXattr,
     FlushInode,
     InodeRow,
+    MendTree,
+    MendUsage,
     PutDirent,
     PutInode,
     PutMeta,
     PutPack,
+    PutQuota,
     PutXattr,
     Splice,
 )
@@ -58,6 +64,7 @@ def apply(
     if batch:
         fold = _Fold(connection, batch)
         for lsn, ops in batch:
+            fold.begin(ops)
             for op in ops:
                 fold.add(op, lsn)
         fold.write(int(time.time_ns() // 1_000_000_000) if now_s is None else now_s, reached)
@@ -95,6 +102,11 @@ class _Fold:
         self._new_packs: dict[int, int] = {}
         self._dropped_packs: set[int] = set()
         self._facts: dict[str, str] = {}
+        self._derived = Derived(connection, self._inodes, batch)
+
+    def begin(self, ops: Sequence[rows.RowOp]) -> None:
+        """The next operations to be added are those of this record."""
+        complete(ops, self._inodes.get)
 
     def add(self, op: rows.RowOp, lsn: int) -> None:
         match op:
@@ -106,19 +118,29 @@ class _Fold:
                 self._dirents[directory, name] = None
             case DropInode(ino):
                 self._dirty.add(ino)
-                if self._inodes.pop(ino, None) is not None:
+                row = self._inodes.get(ino)
+                if row is not None:
+                    self._derived.changed(row, None)
+                    del self._inodes[ino]
                     self._extents.drop(ino)
                     self._xattrs.pop(ino, None)
             case FlushInode(ino):
                 row = self._inodes.get(ino)
                 if row is not None:
                     self._dirty.add(ino)
-                    self._inodes[ino] = flushed_row(row, op)
+                    new = flushed_row(row, op)
+                    self._derived.changed(row, new)
+                    self._inodes[ino] = new
             case Splice(ino):
                 if ino in self._inodes:
                     self._extents.splice(op)
             case PutXattr() | DropXattr():
                 self._xattr(op)
+            case _:
+                self._add_rare(op)
+
+    def _add_rare(self, op: rows.RowOp) -> None:
+        match op:
             case PutPack(pack, size):
                 self._new_packs[pack] = size
                 self._dropped_packs.discard(pack)
@@ -126,6 +148,10 @@ class _Fold:
                 self._dropped_packs.add(pack)
             case PutMeta(key, value):
                 self._facts[key] = value
+            case PutQuota() | DropQuota() | MendTree() | MendUsage():
+                self._derived.add(op)
+            case _:
+                raise AssertionError(op)
 
     def _put_inode(self, row: InodeRow, keep_data: bool, lsn: int) -> None:
         row.change = row.change or lsn
@@ -135,6 +161,7 @@ class _Fold:
             row.space_used = before.space_used
             row.atime_ns = before.atime_ns
             row.mtime_ns = before.mtime_ns
+        self._derived.changed(before, row)
         self._inodes[row.ino] = row
         self._dirty.add(row.ino)
 
@@ -162,6 +189,7 @@ class _Fold:
             live_bytes.setdefault(pack, 0)
         sql.add_live_bytes(live_bytes, now_s, lsn)
         sql.drop_packs(self._dropped_packs)
+        self._derived.write()
         self._write_facts()
 
     def _write_xattrs(self, gone: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the metadata package: one for clients, three for operators."""
+"""Errors of the metadata package: one for clients, four for operators."""
 
 import errno
 import os
@@ -19,6 +19,16 @@ class FsError(Exception):
 
 class MetadataError(Exception):
     """The metadata itself cannot be used; the message is for the operator."""
+
+
+class QuotaError(Exception):
+    """A change of limits was refused, and nothing changed. `code` is a word for programs, `hint` says what to do."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
 
 
 class RowsError(MetadataError):

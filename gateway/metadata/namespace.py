@@ -13,6 +13,7 @@ from gateway.metadata.operations.create import CreateOperations
 from gateway.metadata.operations.flush import FlushOperations
 from gateway.metadata.operations.names import NameOperations
 from gateway.metadata.operations.orphans import OrphanOperations
+from gateway.metadata.operations.quotas import QuotaOperations
 from gateway.metadata.operations.recovery import RecoveryOperations
 from gateway.metadata.operations.xattrs import XattrOperations
 
@@ -22,6 +23,7 @@ class Namespace(
     NameOperations,
     AttributeOperations,
     XattrOperations,
+    QuotaOperations,
     OrphanOperations,
     FlushOperations,
     RecoveryOperations,

@@ -12,8 +12,9 @@ from sqlalchemy.sql import ClauseElement
 
 from gateway.metadata.database import Database, Snapshot
 from gateway.metadata.extents import Extent
-from gateway.metadata.rows import InodeRow
-from gateway.metadata.tables import dirent, extent, inode, meta, pack, xattr
+from gateway.metadata.rows import InodeRow, PutQuota
+from gateway.metadata.sums import TreeSums
+from gateway.metadata.tables import dirent, extent, inode, meta, owner_usage, pack, quota, tree, xattr
 
 DirentRow = tuple[bytes, int, int, int]
 """(name, cookie, inode, kind)."""
@@ -30,14 +31,25 @@ def _statements() -> dict[str, ClauseElement]:
         f"inodes {size}": select(*columns).where(inode.c.ino.in_([bindparam(None, 0) for _ in range(size)]))
         for size in _BATCH_SIZES
     }
+    trees = {
+        f"trees {size}": select(tree).where(tree.c.dir.in_([bindparam(None, 0) for _ in range(size)]))
+        for size in _BATCH_SIZES
+    }
     return {
         **inodes,
+        **trees,
+        "quotas": select(quota).order_by(quota.c.dir),
+        "owners": select(owner_usage.c.id, owner_usage.c.inodes, owner_usage.c.bytes, owner_usage.c.space)
+        .where(owner_usage.c.kind == bindparam("kind"), owner_usage.c.id > bindparam("after"))
+        .order_by(owner_usage.c.id)
+        .suffix_with(text("LIMIT :most")),
         # As the partial index says it: "orphan = 1", which SQLAlchemy makes of the column, would read every inode there is.
         "orphans": select(*columns).where(text("inode.orphan")),
         "dirent": entry.where(directory, dirent.c.name == bindparam("name")),
         "dirents": entry.where(directory, dirent.c.cookie > bindparam("after"))
         .order_by(dirent.c.cookie)
         .suffix_with(text("LIMIT :most")),  # limit() adds an OFFSET on SQLite
+        "names": select(dirent.c.name).where(directory, dirent.c.ino == bindparam("ino")),
         "extents": select(extent.c.file_offset, extent.c.length, extent.c.pack, extent.c.pack_offset)
         .where(extent.c.ino == bindparam("ino"))
         .order_by(extent.c.file_offset),
@@ -60,9 +72,13 @@ class ColdReads:
         self._fetch = self._snapshot.fetch
         texts = {name: database.compiled(statement) for name, statement in _statements().items()}
         self._inodes = {size: texts[f"inodes {size}"] for size in _BATCH_SIZES}
+        self._trees = {size: texts[f"trees {size}"] for size in _BATCH_SIZES}
+        self._quotas = texts["quotas"]
+        self._owners = texts["owners"]
         self._orphans = texts["orphans"]
         self._dirent = texts["dirent"]
         self._dirents = texts["dirents"]
+        self._names = texts["names"]
         self._extents = texts["extents"]
         self._pack = texts["pack"]
         self._xattrs = texts["xattrs"]
@@ -90,6 +106,24 @@ class ColdReads:
             out += map(_inode, self._fetch(self._inodes[size], some))
         return out
 
+    def tree_sums(self, inos: Sequence[int]) -> dict[int, TreeSums]:
+        """Sums of directories; those that have none are left out."""
+        out: dict[int, TreeSums] = {}
+        for begin in range(0, len(inos), _BATCH_SIZES[-1]):
+            some = list(inos[begin : begin + _BATCH_SIZES[-1]])
+            size = next(size for size in _BATCH_SIZES if size >= len(some))
+            some += some[-1:] * (size - len(some))
+            out.update((row[0], TreeSums(*row[1:])) for row in self._fetch(self._trees[size], some))
+        return out
+
+    def quotas(self) -> list[PutQuota]:
+        """All limits, in the order of directories."""
+        return [PutQuota(*row) for row in self._fetch(self._quotas, ())]
+
+    def owners(self, kind: int, after: int, most: int) -> list[tuple[int, int, int, int]]:
+        """(id, inodes, bytes, space) of users (kind 0) or groups (1) with an id above `after`, in their order."""
+        return [(row[0], row[1], row[2], row[3]) for row in self._fetch(self._owners, (kind, after, most))]
+
     def orphans(self) -> Iterable[InodeRow]:
         return map(_inode, self._fetch(self._orphans, ()))
 
@@ -100,6 +134,10 @@ class ColdReads:
     def dirents(self, directory: int, after: int, most: int) -> list[DirentRow]:
         """The first `most` entries with a cookie above `after`, in the order of cookies."""
         return [_dirent(row) for row in self._fetch(self._dirents, (directory, after, most))]
+
+    def names_of(self, directory: int, ino: int) -> list[bytes]:
+        """Names in a directory that lead to an inode: looks at all of them."""
+        return [row[0] for row in self._fetch(self._names, (directory, ino))]
 
     def extents(self, ino: int) -> list[Extent]:
         """In the order of file offsets."""

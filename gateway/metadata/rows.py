@@ -12,7 +12,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from gateway.metadata.errors import RowsError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Written into the database's meta table; raised when an old reader would misread new rows."""
 
 MAX: Final = 2**63 - 1
@@ -21,6 +21,7 @@ Time = Annotated[int, Meta(ge=-(2**63), le=MAX)]
 Small = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Name = Annotated[bytes, Meta(min_length=1, max_length=255)]
 XattrValue = Annotated[bytes, Meta(max_length=65536)]
+Delta = Annotated[int, Meta(ge=-MAX, le=MAX)]
 
 
 class InodeRow(Struct, array_like=True, gc=False):
@@ -28,8 +29,10 @@ class InodeRow(Struct, array_like=True, gc=False):
 
     `size`, `space_used`, `atime_ns` and `mtime_ns` of a regular file are as of its last flush: while it is live in the
     core, the core knows better. Of a directory, `size` is the number of its entries and `nlink` two more than the
-    number of its subdirectories. `parent` is set for directories only (the root's is itself). A row with `orphan` has
-    no name left and waits for its last close. `change` 0 stands for the LSN of the record that holds the row.
+    number of its subdirectories. `parent` is the directory that a directory is in (the root's is itself), and of others
+    their home, one that holds a name of them and counts them (`links`); 0 in records of format 1 and 2. A row with `orphan`
+    has no name left and waits for its last close. `change` 0 stands for the LSN of the record that holds the row.
+    `links` says where further names of a file are.
     `xattr_name_bytes` sums its extended attributes' names, each with one byte more, `xattr_value_bytes` their values.
     Rows in memory are shared between threads without a lock and never modified: copy first.
     """
@@ -55,6 +58,7 @@ class InodeRow(Struct, array_like=True, gc=False):
     orphan: bool = False
     xattr_name_bytes: Count = 0
     xattr_value_bytes: Count = 0
+    links: bytes | None = None
 
 
 class PutInode(Struct, array_like=True, tag=1, gc=False):
@@ -144,6 +148,47 @@ class DropXattr(Struct, array_like=True, tag=11, gc=False):
     name: Name
 
 
+class PutQuota(Struct, array_like=True, tag=12, gc=False):
+    """Directory `dir` has limits; None: not of this kind. `grace_s` is how long a soft limit may be exceeded,
+    `…_since_ns` since when it is (0: it is not). `version` counts changes of the limits."""
+
+    dir: Count
+    hard_bytes: Count | None
+    soft_bytes: Count | None
+    hard_inodes: Count | None
+    soft_inodes: Count | None
+    grace_s: Count
+    bytes_since_ns: Count
+    inodes_since_ns: Count
+    version: Count
+
+
+class DropQuota(Struct, array_like=True, tag=13, gc=False):
+    """Directory `dir` has no limits any more. Those of a directory that is gone go with it."""
+
+    dir: Count
+
+
+class MendTree(Struct, array_like=True, tag=14, gc=False):
+    """fsck: the sums of directory `dir`, and of it alone, lack so much."""
+
+    dir: Count
+    files: Delta
+    directories: Delta
+    bytes: Delta
+    space: Delta
+
+
+class MendUsage(Struct, array_like=True, tag=15, gc=False):
+    """fsck: the sums of a user (`kind` 0) or group (1) lack so much."""
+
+    kind: Small
+    id: Count
+    inodes: Delta
+    bytes: Delta
+    space: Delta
+
+
 RowOp = (
     PutInode
     | DropInode
@@ -156,6 +201,10 @@ RowOp = (
     | PutMeta
     | PutXattr
     | DropXattr
+    | PutQuota
+    | DropQuota
+    | MendTree
+    | MendUsage
 )
 
 _encoder = Encoder()

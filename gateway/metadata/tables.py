@@ -26,12 +26,14 @@ _Number = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row an inode. Root is inode 1; numbers are never reused.
 #
-# Sentinels: parent is 0 except for directories (root's is itself); rdev_* are 0 except for devices; target is NULL
-# except for symbolic links.
+# Sentinels: root's parent is itself; links is NULL except where there are further names; rdev_* are 0 except for devices;
+# target is NULL except for symbolic links.
 # Invariants: nlink is the number of dirents that name the inode, for directories 2 and one for each subdirectory.
 # An orphan has nlink 0, no dirent, and goes at its last close or after the grace period of a restart.
-# Denormalised: size of a directory is the number of its entries, so that rmdir and rename know an empty one, and a
-# cache a complete one, without counting; parent spares a search by inode for `..` and for rename's check of ancestors.
+# Denormalised: parent of what is no directory is one of the directories that hold a name of it, links the others (each name
+# once, gateway.metadata.links), so that sums over trees need not look for names. size of a directory is the number of its
+# entries, so that rmdir and rename know an empty one, and a cache a complete one, without counting; its parent spares a
+# search by inode for `..` and for rename's check of ancestors.
 # xattr_name_bytes (each name and one byte more) and xattr_value_bytes are sums over the xattr table, so that an inode
 # without extended attributes costs no query and a limit no sum.
 inode = Table(
@@ -58,6 +60,7 @@ inode = Table(
     Column("orphan", Boolean(create_constraint=False), nullable=False),
     Column("xattr_name_bytes", _Number, nullable=False, server_default=text("0")),
     Column("xattr_value_bytes", _Number, nullable=False, server_default=text("0")),
+    Column("links", LargeBinary),
     Index("inode_orphans", "ino", sqlite_where=text("orphan"), postgresql_where=text("orphan")),
 )
 
@@ -120,6 +123,46 @@ pack = Table(
     Column("dead_since_s", _Number),
     Column("dead_lsn", _Number),
     Index("pack_dead", "dead_since_s"),
+)
+
+# One row a directory that has something below it: how many files and directories, the sum of their sizes and of what they
+# have allocated. Itself is not counted; a file is where its `parent` is.
+#
+# Denormalised: it all follows from the inode table, and is changed by the transaction that changes that.
+tree = Table(
+    "tree",
+    metadata,
+    Column("dir", _Number, primary_key=True, autoincrement=False),
+    Column("files", _Number, nullable=False),
+    Column("directories", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
+    Column("space", _Number, nullable=False),
+)
+
+# One row a user (kind 0) or group (1) that owns something: inodes, the sum of sizes of those that are no directories, and
+# of what is allocated. Denormalised like tree.
+owner_usage = Table(
+    "owner_usage",
+    metadata,
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("inodes", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
+    Column("space", _Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row a directory with limits on what is below it: allocated bytes, and inodes. NULL: no such limit.
+# Sentinels: the since_ns are 0 while the soft limit is not exceeded.
+quota = Table(
+    "quota",
+    metadata,
+    Column("dir", _Number, primary_key=True, autoincrement=False),
+    *(Column(name, _Number) for name in ("hard_bytes", "soft_bytes", "hard_inodes", "soft_inodes")),
+    *(
+        Column(name, _Number, nullable=False)
+        for name in ("grace_s", "bytes_since_ns", "inodes_since_ns", "version")
+    ),
 )
 
 # Facts of the whole, as decimal numbers or text:

@@ -73,6 +73,12 @@ class View:
                     if self._changed(row.ino) is None:
                         self.cache.put(row)
 
+    def orphans(self) -> list[int]:
+        """Inodes without a name. Call it with the lock held."""
+        changed = self.overlay.inodes
+        cold = {row.ino for row in self.reads.orphans() if row.ino not in changed}
+        return sorted(cold | self.overlay.orphans)
+
     def dirent(self, directory: int, name: bytes) -> Dirent | None:
         names = self.directories.of(directory)
         if names is not None:

@@ -112,8 +112,8 @@ class Fsal(ABC):
         """Sets what is not ``None``. A size cuts the file or extends it with zeros."""
         raise FsalError(Status.ROFS)
 
-    def statfs(self) -> FsInfo:
-        """Size of the file system. Unless overridden: a petabyte, half of it free."""
+    def statfs(self, inode: int) -> FsInfo:
+        """Size of the file system, as seen from an inode. Unless overridden: a petabyte, half of it free. ESTALE."""
         return FsInfo(1 << 50, 1 << 49, 1 << 49, 1 << 40, 1 << 39)
 
     # --- Names -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.metadata.attributes import SetAttributes
+from gateway.metadata.operations.quotas import Limits
 from tests.simulation import verify
 from tests.simulation.client_base import NAMES, ClientBase
 from tests.simulation.ledger import Change
@@ -64,6 +65,9 @@ class Client(ClientBase):
         if number is None or place is None:
             return "nothing to link"
         directory, name = place
+        trees = {self._tree.quota_tree(holder) for holder in (directory, *self._tree.holders(number))}
+        if len(trees) > 1:
+            return "another quota tree"
         inode, parent = self._inode(number), self._inode(directory)
         return self._do(
             f"link {number} as {name!r} in {directory}",
@@ -94,7 +98,7 @@ class Client(ClientBase):
         directory, name = self._directory(), self._rng.choice(NAMES)
         number = self._tree.nodes[old[0]].entries[old[1]]
         victim = self._tree.nodes[directory].entries.get(name)
-        if not self._may_replace(number, victim, directory):
+        if not self._may_replace(number, victim, old[0], directory):
             return "nothing to rename to"
         is_open = victim in self.open
         source, destination = self._inode(old[0]), self._inode(directory)
@@ -104,9 +108,13 @@ class Client(ClientBase):
             lambda: self._life.namespace.rename(source, old[1], destination, name, is_open),
         )
 
-    def _may_replace(self, number: int, victim: int | None, directory: int) -> bool:
+    def _may_replace(self, number: int, victim: int | None, source: int, directory: int) -> bool:
         tree = self._tree
         is_directory = tree.nodes[number].kind == DIRECTORY
+        if (is_directory or tree.nodes[number].nlink > 1) and tree.quota_tree(directory) != tree.quota_tree(
+            source
+        ):
+            return False
         if is_directory and tree.is_below(directory, number):
             return False
         if victim is None:
@@ -235,6 +243,20 @@ class Client(ClientBase):
         if not done.endswith("come again"):
             self._acknowledge(change)
         return done
+
+    # Limits
+
+    def _limit(self) -> str:
+        """Limits that nothing meets: what is counted by them is verified."""
+        number = self._directory()
+        inode, namespace = self._inode(number), self._life.namespace
+        limited = not self._tree.nodes[number].limited
+        limits = Limits(hard_bytes=1 << 50, hard_inodes=1 << 40)
+        return self._do(
+            f"limit {number}: {limited}",
+            [("limit", (number, limited))],
+            lambda: namespace.set_quota(inode, limits, None) if limited else namespace.drop_quota(inode),
+        )
 
     # Attributes
 

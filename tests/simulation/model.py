@@ -26,6 +26,7 @@ class Node:
     data: bytes = b""
     parent: int = 0
     orphan: bool = False
+    limited: bool = False
     entries: dict[bytes, int] = field(default_factory=dict[bytes, int])
     xattrs: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
 
@@ -73,7 +74,22 @@ class Tree:
             number = self.nodes[number].parent
         return ancestor == ROOT
 
+    def quota_tree(self, directory: int) -> int:
+        """The innermost directory with limits, of a directory and those above it; 0: none."""
+        while not self.nodes[directory].limited:
+            if directory == ROOT:
+                return 0
+            directory = self.nodes[directory].parent
+        return directory
+
+    def holders(self, number: int) -> list[int]:
+        """The directories that hold names of an inode."""
+        return [holder for holder, node in self.nodes.items() if number in node.entries.values()]
+
     # Changes
+
+    def limit(self, _lsn: int, _now_ns: int, number: int, limited: bool) -> None:
+        self.nodes[number].limited = limited
 
     def make(self, lsn: int, now_ns: int, directory: int, name: bytes, number: int, node: Node) -> None:
         parent = self.nodes[directory]

@@ -25,6 +25,7 @@ CLIENT_WEIGHTS: Final = {
     "commit": 8,
     "setxattr": 3,
     "removexattr": 1,
+    "limit": 3,
 }
 UPKEEP_WEIGHTS: Final = {
     "flush": 14,

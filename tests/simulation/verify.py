@@ -67,8 +67,25 @@ def verify(machine: Machine, tree: Tree, numbers: Numbers, *, store_is_well: boo
             _bytes(life, inode, node, store_is_well=store_is_well)
     orphans = sum(node.orphan for node in tree.nodes.values())
     assert len(life.namespace.orphans()) == orphans, "inodes without a name"
+    _limits(life.namespace, tree, numbers)
     count = life.namespace.statfs().inodes
     assert count == len(tree.nodes), f"{count} inodes are counted, {len(tree.nodes)} are there"
+
+
+def _limits(namespace: Namespace, tree: Tree, numbers: Numbers) -> None:
+    """What limits count is what files have allocated, written a moment ago or not, and all that is below."""
+    known = [number for number in tree.nodes if numbers.known(number)]
+    expected = {numbers.inode(number): [0, 0] for number in known if tree.nodes[number].limited}
+    for inode in {numbers.inode(number) for number in known} | set(namespace.orphans()):
+        found = namespace.getattr(inode)
+        at = inode
+        while at != ROOT_INODE:
+            at = namespace.row(at).parent
+            if at in expected:
+                expected[at][0] += found.space_used if found.kind == REGULAR else 0
+                expected[at][1] += 1
+    counted = {op.dir: [use.bytes, use.inodes] for op, use in namespace.quota_list(0, 1000)}
+    assert counted == expected, f"limits count {counted}, there are {expected}"
 
 
 def _directory(namespace: Namespace, tree: Tree, number: int, numbers: Numbers) -> None:

@@ -356,9 +356,10 @@ class Nfs3:
             return False
         return True
 
-    def space(self) -> Space:
+    def space(self, path: str = "/") -> Space:
+        """FSSTAT, as seen from a directory."""
         raw = _StatVfs()
-        self.call("nfs_statvfs64", b"/", c.byref(raw))
+        self.call("nfs_statvfs64", path.encode(), c.byref(raw))
         return Space(raw.blocks * raw.frsize, raw.bfree * raw.frsize, raw.files, raw.ffree)
 
 

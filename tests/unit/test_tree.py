@@ -86,6 +86,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_cache",
         "gateway.cli_keys",
         "gateway.cli_parts",
+        "gateway.cli_quota",
         "gateway.cli_recover",
     ),
 }

@@ -10,18 +10,16 @@ use std::time::{Duration, Instant};
 
 use caudal_base::number;
 use caudal_blocks::pack::format::sealed_id;
-use caudal_blocks::{Blocks, BlocksConfig, Readahead, Store};
+use caudal_blocks::{Blocks, BlocksConfig, Store};
 use caudal_journal::disk::Disk;
 use caudal_journal::{Assembly, Journal, NewId};
 use parking_lot::{Mutex, RwLockWriteGuard};
 use tokio::runtime::Handle;
 
-use crate::attributes::{Attributes, Names};
 use crate::clock::Clock;
 use crate::errors::{CoreError, Result};
 use crate::fence::Fence;
 use crate::ground::Ground;
-use crate::inode::extents::{Extent, ExtentMap};
 use crate::inode::index::{DirtyIndex, Since};
 use crate::inode::live::Live;
 use crate::inode::state::State;
@@ -238,60 +236,6 @@ impl Engine {
         Ok(live)
     }
 
-    /// Makes an inode resident unless it is, and makes room in the table.
-    pub fn activate(&self, attributes: Attributes, extents: impl IntoIterator<Item = Extent>) -> Result<()> {
-        let inode = attributes.inode;
-        if self.table.get(inode).is_some() {
-            return Ok(());
-        }
-        let extents = ExtentMap::from_rows(extents).map_err(|e| CoreError::Invalid(e.to_string()))?;
-        let last_lsn = self.journal.get().map_or(0, |journal| journal.last_lsn());
-        let readahead = Readahead::new(self.config.readahead_bytes);
-        self.table.add(
-            || Live::new(State::new(attributes, extents, last_lsn), readahead),
-            inode,
-        );
-        self.table.evict(self.config.max_inodes);
-        Ok(())
-    }
-
-    pub fn attributes(&self, inode: u64) -> Option<Attributes> {
-        let live = self.table.get(inode)?;
-        let state = live.state.read();
-        (!state.gone).then_some(state.attributes)
-    }
-
-    /// False: the inode is not resident.
-    pub fn update_names(&self, inode: u64, names: &Names) -> bool {
-        let Some(live) = self.table.get(inode) else {
-            return false;
-        };
-        let mut state = live.state.write();
-        if !state.gone {
-            state.set_names(names);
-        }
-        !state.gone
-    }
-
-    /// Drops a deleted inode with everything that is not flushed.
-    pub fn forget(&self, inode: u64) {
-        let Some(live) = self.table.remove(inode) else {
-            return;
-        };
-        let mut state = live.state.write();
-        state.gone = true;
-        self.index.move_inode(inode, state.since.take(), None);
-        self.index.resized(state.sizes(), (0, 0));
-        state.dirty = Default::default();
-        state.extents = Default::default();
-    }
-
-    pub fn extents(&self, inode: u64) -> Option<Vec<Extent>> {
-        let live = self.table.get(inode)?;
-        let state = live.state.read();
-        (!state.gone).then(|| state.extents.iter().collect())
-    }
-
     /// Enters an inode into the dirty index before its first change is appended, so that no trim passes the record.
     pub fn mark_dirty(&self, inode: u64, state: &mut State, lower_lsn: u64) {
         if state.since.is_none() {
@@ -313,9 +257,13 @@ impl Engine {
 
     /// Changes a state and keeps the totals right.
     pub fn change<T>(&self, state: &mut RwLockWriteGuard<'_, State>, f: impl FnOnce(&mut State) -> T) -> T {
-        let before = state.sizes();
+        let (before, used) = (state.sizes(), state.attributes.space_used);
         let result = f(state);
         self.index.resized(before, state.sizes());
+        if state.charge.account.is_some() {
+            let now_used = state.attributes.space_used;
+            state.charge.moved(used, now_used, self.clock.now_ns());
+        }
         result
     }
 

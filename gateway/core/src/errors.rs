@@ -21,6 +21,9 @@ pub enum CoreError {
     BeyondEnd,
     #[error("the store has no room for it")]
     NoSpace,
+    /// A tree that the file is in may not take more; nothing was changed.
+    #[error("the quota of its directory is exceeded")]
+    QuotaExceeded,
     /// Nothing was changed; try again.
     #[error("{0}")]
     Busy(&'static str),
@@ -69,6 +72,7 @@ impl CoreError {
             Self::TooLarge => libc::EFBIG,
             Self::BeyondEnd => libc::ENXIO,
             Self::NoSpace => libc::ENOSPC,
+            Self::QuotaExceeded => libc::EDQUOT,
             Self::NotResident(_) | Self::Busy(_) | Self::StoreAway(_) | Self::Closed | Self::Fenced => {
                 libc::EAGAIN
             }

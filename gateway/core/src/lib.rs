@@ -24,8 +24,12 @@ pub mod operation;
 mod operation_test;
 pub mod packs;
 mod py;
+pub mod quota;
+#[cfg(test)]
+mod quota_test;
 pub mod read;
 pub mod replay;
+pub mod resident;
 pub mod sparse;
 pub mod spill;
 pub mod stats;

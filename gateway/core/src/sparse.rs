@@ -108,6 +108,13 @@ impl Engine {
             if available.is_some_and(|available| len - state.allocated(offset, end) > available) {
                 return Err(CoreError::NoSpace);
             }
+            if state.charge.account.as_ref().is_some_and(|account| {
+                let missing = len - state.allocated(offset, end);
+                i64::try_from(missing)
+                    .map_or(true, |missing| missing > account.available(engine.clock.now_ns()))
+            }) {
+                return Err(CoreError::QuotaExceeded);
+            }
             let now_ns = engine.clock.now_ns();
             let change = AttrChange {
                 inode,

@@ -214,6 +214,11 @@ impl Engine {
             let mode = state.attributes.mode;
             let clear_privilege = data.how.uid != 0 && without_privilege(mode) != mode;
             let time_ns = engine.clock.now_ns();
+            if state.charge.account.is_some() {
+                let len = data.data.len() as u64;
+                let growth = len - state.allocated(data.offset, data.offset + len);
+                state.charge.prepay(growth, time_ns)?;
+            }
             let mut lsn = 0;
             for (offset, chunk, crc) in checked {
                 let head = DataHead {
@@ -267,6 +272,7 @@ impl Engine {
         }
         self.mark_dirty(live.inode, &mut state, journal.last_lsn() + 1);
         let result = f(self, &mut state);
+        state.charge.refund(self.clock.now_ns());
         if result.is_err() {
             self.unmark_if_clean(live.inode, &mut state);
         }

@@ -59,7 +59,11 @@ class AttributeOperations(LookupOperations):
             row = self.view.inode(ino)
             if row is None or row.kind != REGULAR:
                 return False
-            self.core.activate(attributes_of(row), self.view.extents(ino).extents())
+            attributes, extents = attributes_of(row), self.view.extents(ino).extents()
+            if self.quotas.serving:
+                self.quotas.activate(row, attributes, extents)
+            else:
+                self.core.activate(attributes, extents)
             return True
 
     def _with_names(self, row: InodeRow, changes: Changes, now_ns: int) -> InodeRow | None:

@@ -17,29 +17,35 @@ import errno
 import threading
 from collections.abc import Sequence
 from copy import copy
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
+from gateway import _core
 from gateway.metadata import rows
 from gateway.metadata.attributes import DIRECTORY, NAME_MAX_BYTES, REGULAR, Attributes
 from gateway.metadata.clock import Clock
 from gateway.metadata.database import Database
 from gateway.metadata.errors import FsError
 from gateway.metadata.ports import CorePort
+from gateway.metadata.quotas import QuotaTable
 from gateway.metadata.reads import ColdReads
 from gateway.metadata.rows import (
     DropDirent,
     DropInode,
+    DropQuota,
     DropXattr,
     FlushInode,
     InodeRow,
+    MendTree,
     PutDirent,
     PutInode,
     PutPack,
+    PutQuota,
     PutXattr,
     Splice,
 )
+from gateway.metadata.sums import Sums, TreeSums
 from gateway.metadata.view import View
 
 EPOCH_SHIFT: Final = 40
@@ -83,6 +89,12 @@ class Foundation:
             xattr_bytes_max=limits.xattr_bytes,
         )
         self.lock = self.view.lock
+        self.sums = Sums(reads.tree_sums, self._parent_of, limits.inodes // 4)
+        # A core of the tests' own has no accounts; nothing asks for them where there are no limits.
+        self.quotas = QuotaTable(
+            self.sums, lambda: _core.Quotas(cast("_core.Core", core)), self.view.inode, clock.now_ns
+        )
+        self.quotas.limits.update((op.dir, op) for op in reads.quotas())
         self._inodes = int(facts["inodes"])
         self._bytes = int(facts["bytes"])
         self._changed_max = limits.changed
@@ -138,6 +150,10 @@ class Foundation:
                 new.mode = live[3]
         return new
 
+    def _parent_of(self, directory: int) -> int:
+        row = self.view.inode(directory)
+        return 0 if row is None else row.parent
+
     @staticmethod
     def keeps_data(row: InodeRow) -> bool:
         """Whether a change of the row leaves size and times to the flushes: of every file that exists already."""
@@ -152,11 +168,18 @@ class Foundation:
     # Changes
 
     def commit(
-        self, ops: Sequence[rows.RowOp], *, inodes: int = 0, needed: bool = False, reserved: bool = False
+        self,
+        ops: Sequence[rows.RowOp],
+        *,
+        inodes: int = 0,
+        needed: bool = False,
+        reserved: bool = False,
+        new: int = 0,
     ) -> int:
         """Makes a change: one record. Returns its LSN, for `finish` without the lock. Call it with the lock held.
 
-        `inodes` is by how much their number changes. Rows of PutInode become shared: do not touch them afterwards.
+        `inodes` is by how much their number changes, `new` an inode that was not there before. Rows of
+        PutInode become shared: do not touch them afterwards.
         `reserved`: `reserve` was called for it, and has room for further records left or not.
         Raises EAGAIN when too much waits for the checkpoint, unless nobody would ask again (`needed`).
         """
@@ -170,7 +193,7 @@ class Foundation:
             core.release()
             raise
         self._inodes += inodes
-        self.apply(ops, lsn)
+        self.apply(ops, lsn, new)
         return lsn
 
     def reserve(self, bytes: int, *, needed: bool = False) -> None:
@@ -201,13 +224,18 @@ class Foundation:
         self.apply(ops, lsn)
         return lsn
 
-    def apply(self, ops: Sequence[rows.RowOp], lsn: int) -> None:
-        """Brings a record's operations into memory and tells the core what concerns live inodes."""
+    def apply(self, ops: Sequence[rows.RowOp], lsn: int, new: int = 0) -> None:
+        """Brings a record's operations into memory and tells the core what concerns live inodes. `new`: as of `commit`."""
         overlay = self.view.overlay
         for op in ops:
             if isinstance(op, PutInode):
                 row = op.row
                 row.change = row.change or lsn
+                if row.kind != DIRECTORY or not self.sums.stays(row):
+                    before = None if row.ino == new else self.view.inode(row.ino)
+                    if before is not None and before.parent != row.parent and row.kind == REGULAR:
+                        self.quotas.moved(before, row)
+                    self.sums.changed(before, row, lsn)
                 overlay.put_inode(row, lsn)
                 if op.keep_data:
                     self._tell(row)
@@ -223,15 +251,16 @@ class Foundation:
             case DropInode(ino):
                 row = self.view.inode(ino)
                 if row is not None:
-                    self._bytes -= row.space_used
-                    self.view.overlay.drop_inode(ino, lsn)
-                    if row.kind == REGULAR:
-                        self.core.forget(ino)
+                    self._remove(row, lsn)
             case FlushInode(ino):
                 row = self.view.inode(ino)
                 if row is not None:
                     self._bytes += op.space_used - row.space_used
-                    self.view.overlay.put_inode(flushed_row(row, op), lsn)
+                    new = flushed_row(row, op)
+                    self.sums.changed(row, new, lsn)
+                    self.view.overlay.put_inode(new, lsn)
+            case PutQuota() | DropQuota() | MendTree():
+                self._apply_limits(op, lsn)
             case Splice(ino):
                 if self.view.inode(ino) is not None:
                     self.view.overlay.splice(op, lsn)
@@ -245,6 +274,28 @@ class Foundation:
                 self.view.overlay.put_pack(pack, lsn)
             case _:
                 pass  # facts, and the end of packs, are kept in SQL only
+
+    def _apply_limits(self, op: PutQuota | DropQuota | MendTree, lsn: int) -> None:
+        if isinstance(op, PutQuota):
+            self.quotas.apply(op)
+        elif isinstance(op, DropQuota):
+            self.quotas.drop(op.dir)
+        elif self.view.inode(op.dir) is not None:
+            self.sums.mend(op.dir, TreeSums(op.files, op.directories, op.bytes, op.space), lsn)
+            self.quotas.mended(op)
+
+    def _remove(self, row: InodeRow, lsn: int) -> None:
+        self._bytes -= row.space_used
+        if row.kind == DIRECTORY:
+            self.quotas.drop(row.ino)
+        elif row.kind == REGULAR:
+            # Before anything else: what it is charged to is found by its place.
+            if self.quotas.serving:
+                self.quotas.forget(row)
+            else:
+                self.core.forget(row.ino)
+        self.sums.changed(row, None, lsn)
+        self.view.overlay.drop_inode(row.ino, lsn)
 
     def _tell(self, row: InodeRow) -> None:
         # Not the record's LSN: a flush's record brings the row to a change that was made before.

@@ -26,8 +26,8 @@ class CreateOperations(LookupOperations):
     """All return when the new inode is durable.
 
     `uid` and `gid` are the caller's. Owner and group named in the attributes hold; else the owner is the caller, the
-    group that of a set-group-id directory, or else the caller's. Raise EEXIST, ENOENT (the directory was removed),
-    ENOTDIR, ESTALE, ENAMETOOLONG, EINVAL, and what the core raises.
+    group that of a set-group-id directory, or else the caller's. Raise EEXIST, ENOENT (the directory was removed), ENOTDIR,
+    ESTALE, ENAMETOOLONG, EINVAL, EDQUOT (a tree has as many inodes as it may), and what the core raises.
     """
 
     def create(
@@ -135,6 +135,7 @@ class CreateOperations(LookupOperations):
         is_directory = row.kind == DIRECTORY
         if is_directory and parent.nlink >= LINK_MAX:
             raise FsError(errno.EMLINK)
+        self.quotas.check_new(parent.ino)
         new_parent = copy(parent)
         new_parent.size += 1
         new_parent.nlink += is_directory
@@ -145,7 +146,7 @@ class CreateOperations(LookupOperations):
             PutDirent(parent.ino, name, self.number(), row.ino, row.kind),
             PutInode(new_parent, False),
         )
-        lsn = self.commit(ops, inodes=1)
+        lsn = self.commit(ops, inodes=1, new=row.ino)
         if is_directory:
             self.view.directories.open(row.ino, empty=True)
         return lsn
@@ -179,7 +180,7 @@ class CreateOperations(LookupOperations):
             gid,
             0,
             0,
-            parent.ino if is_directory else 0,
+            parent.ino,
             (attributes.size or 0) if kind == REGULAR else 0,
             0,
             now_ns if atime_ns is None else atime_ns,

@@ -75,6 +75,8 @@ class FlushOperations(Foundation):
             with self.lock:
                 more = self.view.overlay.forget(lsn, FORGET_STEP)
                 self.caught_up()
+                if not more:
+                    self.sums.forget(lsn)
                 if not more and self.view.directories.full:
                     more = self.view.directories.shrink()
             time.sleep(0)  # lets those in who wait for the lock

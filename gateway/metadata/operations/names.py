@@ -3,8 +3,8 @@
 import errno
 from copy import copy
 
-from gateway.metadata import rows
-from gateway.metadata.attributes import DIRECTORY, LINK_MAX, ROOT_INODE, Attributes
+from gateway.metadata import links, rows
+from gateway.metadata.attributes import DIRECTORY, LINK_MAX, REGULAR, ROOT_INODE, Attributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.operations.base import check_name, check_new_name
 from gateway.metadata.operations.lookup import LookupOperations
@@ -18,7 +18,7 @@ class NameOperations(LookupOperations):
     """
 
     def link(self, ino: int, directory: int, name: bytes) -> Attributes:
-        """A further name for what is not a directory. Raises EPERM (it is one), EEXIST, EMLINK."""
+        """A further name for what is not a directory. Raises EPERM (it is one), EEXIST, EMLINK, EXDEV (quotas)."""
         check_new_name(name)
         with self.lock:
             row = self.row(ino)
@@ -31,9 +31,13 @@ class NameOperations(LookupOperations):
                 raise FsError(errno.ENOENT)
             if row.nlink >= LINK_MAX:
                 raise FsError(errno.EMLINK)
+            if self.quotas.account_of(row.parent) != self.quotas.account_of(directory):
+                raise FsError(errno.EXDEV)
             now_ns = self.clock.now_ns()
             new = self.changed(row, now_ns)
             new.nlink += 1
+            if not links.named(new, directory):
+                raise FsError(errno.EMLINK, "it has names in too many directories")
             lsn = self.commit(
                 (
                     PutInode(new, self.keeps_data(new)),
@@ -54,13 +58,13 @@ class NameOperations(LookupOperations):
             if victim.kind == DIRECTORY and victim.size:
                 raise FsError(errno.ENOTEMPTY)
             now_ns = self.clock.now_ns()
-            gone, dropped = self._without_name(victim, now_ns, victim_open)
-            links = -1 if victim.kind == DIRECTORY else 0
+            gone, dropped = self._without_name(victim, directory, now_ns, victim_open)
+            subdirectories = -1 if victim.kind == DIRECTORY else 0
             lsn = self.commit(
                 (
                     DropDirent(directory, name),
-                    gone,
-                    PutInode(self._parent(parent, now_ns, entries=-1, links=links), False),
+                    *gone,
+                    PutInode(self._parent(parent, now_ns, entries=-1, links=subdirectories), False),
                 ),
                 inodes=-dropped,
             )
@@ -77,7 +81,8 @@ class NameOperations(LookupOperations):
         """Moves a name, over another if there is one; nothing happens between two names of one inode.
 
         Raises ENOTEMPTY, EISDIR (a file over a directory), ENOTDIR (the other way round), EINVAL (a directory into
-        itself or below; `.`, `..`), EMLINK.
+        itself or below; `.`, `..`), EMLINK. Into another quota tree a file takes its charge along, or raises EDQUOT; a
+        directory, or one of several names of a file, raises EXDEV.
         """
         _check_old_name(old_name)
         _check_old_name(new_name)
@@ -93,40 +98,63 @@ class NameOperations(LookupOperations):
                 self._check_ancestors(moved.ino, new_directory)
             if victim is not None:
                 _check_replaceable(moved, victim)
+            if old_directory != new_directory:
+                self._check_trees(moved, old_directory, new_directory)
             now_ns = self.clock.now_ns()
-            ops = self._renamed(old_directory, new_directory, moved, victim, now_ns)
+            ops, home = self._renamed(old_directory, new_directory, moved, victim, now_ns)
             cookie = target.cookie if target is not None else self.number()
             ops.append(DropDirent(old_directory, old_name))
             ops.append(PutDirent(new_directory, new_name, cookie, moved.ino, moved.kind))
             dropped = 0
             if victim is not None:
-                gone, dropped = self._without_name(victim, now_ns, victim_open)
-                ops.append(gone)
-            lsn = self.commit(ops, inodes=-dropped)
+                gone, dropped = self._without_name(victim, new_directory, now_ns, victim_open)
+                ops += gone
+            lsn = self._commit_move(ops, moved, home, -dropped)
         self.finish(lsn)
+
+    def _check_trees(self, moved: InodeRow, old_directory: int, new_directory: int) -> None:
+        """Whether something may go where other limits hold. Raises EXDEV, EDQUOT."""
+        account = self.quotas.account_of(old_directory)
+        if account == self.quotas.account_of(new_directory):
+            return
+        if moved.kind == DIRECTORY or moved.nlink > 1:
+            raise FsError(errno.EXDEV)
+        self.quotas.check_new(new_directory, old_directory)
+
+    def _commit_move(self, ops: list[rows.RowOp], moved: InodeRow, home: int, inodes: int) -> int:
+        """Commits a rename. The bytes of a file that counts in another quota tree then are charged there first."""
+        carried = self.quotas.carry(moved, home)
+        try:
+            return self.commit(ops, inodes=inodes)
+        except BaseException:
+            if carried:
+                self.quotas.carry_back(moved, home)
+            raise
 
     def _renamed(
         self, old_directory: int, new_directory: int, moved: InodeRow, victim: InodeRow | None, now_ns: int
-    ) -> list[rows.RowOp]:
-        """New rows of the inode that moves and of the two directories, which may be one."""
+    ) -> tuple[list[rows.RowOp], int]:
+        """New rows of the inode that moves and of the two directories, which may be one; and where it counts then."""
         is_directory = moved.kind == DIRECTORY
         new = self.changed(moved, now_ns)
         if is_directory:
             new.parent = new_directory
+        elif old_directory != new_directory:
+            links.moved(new, old_directory, new_directory)
         ops: list[rows.RowOp] = [PutInode(new, self.keeps_data(new))]
         arrives_entries = 0 if victim is not None else 1
         arrives_links = int(is_directory) - (victim is not None and victim.kind == DIRECTORY)
         if old_directory == new_directory:
             row = self.directory(old_directory)
-            entries, links = arrives_entries - 1, arrives_links - int(is_directory)
-            ops.append(PutInode(self._parent(row, now_ns, entries=entries, links=links), False))
-            return ops
+            entries, subdirectories = arrives_entries - 1, arrives_links - int(is_directory)
+            ops.append(PutInode(self._parent(row, now_ns, entries=entries, links=subdirectories), False))
+            return ops, new.parent
         source, destination = self.directory(old_directory), self.directory(new_directory)
         if destination.nlink + arrives_links > LINK_MAX:
             raise FsError(errno.EMLINK)
         left = self._parent(source, now_ns, entries=-1, links=-int(is_directory))
         entered = self._parent(destination, now_ns, entries=arrives_entries, links=arrives_links)
-        return [*ops, PutInode(left, False), PutInode(entered, False)]
+        return [*ops, PutInode(left, False), PutInode(entered, False)], new.parent
 
     def _check_ancestors(self, moved: int, directory: int) -> None:
         """Refuses to move a directory below itself, which would cut a circle off the tree."""
@@ -138,15 +166,37 @@ class NameOperations(LookupOperations):
         if moved == ROOT_INODE:
             raise FsError(errno.EINVAL)
 
-    def _without_name(self, victim: InodeRow, now_ns: int, is_open: bool) -> tuple[rows.RowOp, int]:
-        """What becomes of an inode that loses a name, and how many inodes that takes away (0 or 1)."""
+    def _without_name(
+        self, victim: InodeRow, directory: int, now_ns: int, is_open: bool
+    ) -> tuple[list[rows.RowOp], int]:
+        """What becomes of an inode that loses a name in a directory, and how many inodes that takes away (0 or 1)."""
         last = victim.kind == DIRECTORY or victim.nlink <= 1
+        ops = self._moved_out(victim) if victim.kind == DIRECTORY else []
         if last and not is_open:
-            return DropInode(victim.ino), 1
+            return [*ops, DropInode(victim.ino)], 1
         new = self.changed(victim, now_ns)
         new.nlink = 0 if last else victim.nlink - 1
         new.orphan = last
-        return PutInode(new, self.keeps_data(new)), 0
+        if not last:
+            links.unnamed(new, directory)
+        return [*ops, PutInode(new, self.keeps_data(new))], 0
+
+    def _moved_out(self, directory: InodeRow) -> list[rows.RowOp]:
+        """What was unlinked in a directory that goes, and is open still, counts in the one above it from now on."""
+        node = self.sums.node(directory.ino)
+        if not node.files and not node.directories:
+            return []
+        ops: list[rows.RowOp] = []
+        for ino in self.view.orphans():
+            row = self.row(ino)
+            if row.parent == directory.ino:
+                new = copy(row)
+                new.parent = directory.parent
+                live = self.core.attributes(ino) if row.kind == REGULAR else None
+                if live is not None:
+                    new.mode = live[3]
+                ops.append(PutInode(new, self.keeps_data(new)))
+        return ops
 
     @staticmethod
     def _parent(row: InodeRow, now_ns: int, *, entries: int, links: int = 0) -> InodeRow:

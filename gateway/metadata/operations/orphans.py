@@ -18,11 +18,8 @@ class OrphanOperations(Foundation):
 
     def orphans(self) -> list[int]:
         """Inodes without a name, in no particular order."""
-        view = self.view
         with self.lock:
-            changed = view.overlay.inodes
-            cold = {row.ino for row in view.reads.orphans() if row.ino not in changed}
-            return sorted(cold | view.overlay.orphans)
+            return self.view.orphans()
 
     def drop_orphans(self, still_open: frozenset[int] = frozenset()) -> int:
         """After the grace period of a restart: drops all orphans that nobody opened again; returns how many."""

@@ -4,6 +4,7 @@ from gateway.metadata import rows
 from gateway.metadata.attributes import DIRECTORY, REGULAR, ROOT_GENERATION, ROOT_INODE, Attributes
 from gateway.metadata.errors import MetadataError
 from gateway.metadata.extents import Extent
+from gateway.metadata.links import complete
 from gateway.metadata.operations.base import Foundation, attributes_of
 from gateway.metadata.ports import AttributeFields
 from gateway.metadata.rows import DropInode, FlushInode, InodeRow, PutInode, Splice
@@ -32,14 +33,17 @@ class RecoveryOperations(Foundation):
             )
         self._replayed = True
         if lsn > self.view.overlay.forgotten:
+            complete(ops, self.view.inode)
             for op in ops:
                 self._replay(op, lsn)
         return _flushed(ops)
 
     def _replay(self, op: rows.RowOp, lsn: int) -> None:
+        new = 0
         if isinstance(op, PutInode):
             before = self.view.inode(op.row.ino)
             if before is None:
+                new = op.row.ino
                 self._inodes += 1
                 if op.row.kind == DIRECTORY:
                     self.view.directories.open(op.row.ino, empty=True)
@@ -47,7 +51,7 @@ class RecoveryOperations(Foundation):
                 _keep_data(op.row, before)
         elif isinstance(op, DropInode) and self.view.inode(op.ino) is not None:
             self._inodes -= 1
-        self.apply((op,), lsn)
+        self.apply((op,), lsn, new)
 
     def load_for_replay(self, ino: int) -> tuple[AttributeFields, list[Extent]] | None:
         """Attributes and extents of a file as rows have them at this point of the replay; None: it is gone."""
@@ -87,8 +91,9 @@ class RecoveryOperations(Foundation):
                     now_ns,
                     0,
                 )
-                lsn = self.commit((PutInode(row, False),), inodes=1)
+                lsn = self.commit((PutInode(row, False),), inodes=1, new=ROOT_INODE)
                 self.view.directories.open(ROOT_INODE, empty=True)
+            self.quotas.begin()
         if lsn:
             self.finish(lsn)
         return attributes_of(row)

@@ -74,7 +74,7 @@ static fsal_status_t dynamic_info(struct fsal_export *export, struct fsal_obj_ha
 {
 	struct pyg_export *x = container_of(export, struct pyg_export, export);
 	struct pyg_fs_info info;
-	int status = PYG_CALL(x, pyg_py_statfs(x, &info));
+	int status = PYG_CALL(x, pyg_py_statfs(x, pyg_object_of(handle)->key.inode, &info));
 
 	if (status != ERR_FSAL_NO_ERROR)
 		return pyg_status(status);

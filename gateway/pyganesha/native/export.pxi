@@ -121,10 +121,10 @@ cdef public int pyg_py_root(pyg_export *x, pyganesha_attributes *out) noexcept w
         return failed(x, "root", failure)
 
 
-cdef public int pyg_py_statfs(pyg_export *x, pyg_fs_info *out) noexcept with gil:
+cdef public int pyg_py_statfs(pyg_export *x, uint64_t inode, pyg_fs_info *out) noexcept with gil:
     cdef pyg_fs_info info
     try:
-        total_bytes, free_bytes, available_bytes, total_files, free_files = (<object>x.fs).statfs()
+        total_bytes, free_bytes, available_bytes, total_files, free_files = (<object>x.fs).statfs(inode)
         info.total_bytes = total_bytes
         info.free_bytes = free_bytes
         info.available_bytes = available_bytes

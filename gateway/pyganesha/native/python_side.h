@@ -18,7 +18,7 @@
 int pyg_py_create_export(struct pyg_export *x);
 void pyg_py_close_export(struct pyg_export *x);
 int pyg_py_root(struct pyg_export *x, struct pyganesha_attributes *out);
-int pyg_py_statfs(struct pyg_export *x, struct pyg_fs_info *out);
+int pyg_py_statfs(struct pyg_export *x, uint64_t inode, struct pyg_fs_info *out);
 
 int pyg_py_getattr(struct pyg_export *x, uint64_t inode, uint64_t generation, struct pyganesha_attributes *out);
 int pyg_py_setattr(struct pyg_export *x, uint64_t inode, const struct pyg_set_attributes *set, const struct pyg_caller *caller);

@@ -48,6 +48,45 @@ STATUS: dict[str, Any] = {
     "objects": {"gets": 7, "get_bytes": 70, "errors": 0},
     "flush": {"dirty_bytes": 4, "dirty_inodes": 1, "error": None},
     "checkpoint": {"lsn": 1, "error": None},
+    "quotas": {
+        "trees": 2,
+        "over_soft": 1,
+        "nearly_full": 1,
+        "full": 0,
+        "fullest": [{"id": 1099511627781, "share": 0.95}],
+    },
+}
+
+
+QUOTA: dict[str, Any] = {
+    "id": 1099511627781,
+    "path": "/data/q",
+    "version": 3,
+    "hard_bytes": 1048576,
+    "soft_bytes": None,
+    "hard_inodes": None,
+    "soft_inodes": 10,
+    "grace_s": 604800,
+    "used_bytes": 4096,
+    "used_inodes": 11,
+    "bytes_grace_ends_s": None,
+    "inodes_grace_ends_s": 1800000000.5,
+}
+HELD: dict[str, Any] = {"files": 2, "directories": 1, "bytes": 9, "allocated_bytes": 1024, "blocks": 2}
+QUOTA_ANSWERS: dict[str, Any] = {
+    "quota_list": {"items": [QUOTA], "next": 1099511627781},
+    "quota_show": QUOTA,
+    "quota_create": QUOTA,
+    "quota_change": QUOTA,
+    "quota_remove": None,
+    "tree": {
+        "id": 1,
+        "path": "/data",
+        **HELD,
+        "items": [{"name": "q", "id": 1099511627781, "is_directory": True, **HELD}],
+        "next": None,
+    },
+    "owner_usage": {"items": [{"id": 0, "inodes": 4, "bytes": 9, "allocated_bytes": 1024}], "next": None},
 }
 
 
@@ -83,7 +122,8 @@ class Gateway:
         self.refuses = ""
         self.status = STATUS
         self.calls: list[tuple[str, dict[str, object]]] = []
-        self.answers = {**ANSWERS}
+        self.answers: dict[str, Any] = {**ANSWERS, **QUOTA_ANSWERS}
+        self.refusals: dict[str, ControlError] = {}
 
     def connect(self, _timeout_s: float | None) -> "Gateway":
         return self
@@ -97,6 +137,8 @@ class Gateway:
             self.calls.append((op, fields))
             if self.refuses:
                 raise ControlError("refused", self.refuses)
+            if op in self.refusals:
+                raise self.refusals[op]
         return self.answers.get(op, {"dirty_bytes": 0})
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_it_is_openapi_3_1_with_examples(described: Api) -> None:
     document = described.ask("GET", "openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    for name in ("NewUser", "NewToken", "Drop", "Login"):
+    for name in ("NewUser", "NewToken", "Drop", "Login", "NewQuota", "QuotaChange", "Quota"):
         assert document["components"]["schemas"][name]["examples"]
     assert not described.ask("GET", "openapi.json").text.count("HTTPValidationError")
 

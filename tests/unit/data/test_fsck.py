@@ -166,7 +166,65 @@ def test_damage_is_told(
         for statement in sql.split("; "):
             wanted = re.findall(r":(\w+)", statement)
             connection.execute(text(statement), {key: inos[key] for key in wanted})
-    assert problems(harness) == expected(inos)
+    # What sums say of it is tested below.
+    told = [
+        words
+        for words in problems(harness)
+        if not re.search("the sums say|counts in|its extents cover", words)
+    ]
+    assert told == expected(inos)
+
+
+def test_sums_that_are_wrong_are_told_and_mended(harness: FakeHarness) -> None:
+    damages = (
+        "update tree set files = files + 5, bytes = bytes - 2 where dir = 1",
+        "delete from tree where dir <> 1",
+        "insert into tree values (9999, 1, 2, 3, 4)",
+        "update owner_usage set space = space + 9 where kind = 1",
+        "insert into owner_usage values (0, 77, 1, 1, 1)",
+        "insert into quota values (9999, 1, null, null, null, 0, 0, 0, 1)",
+    )
+    with harness.database.writer() as connection:
+        for damage in damages:
+            connection.execute(text(damage))
+    with harness.database.scanner() as connection:
+        found = check(connection).problems
+    words = " ".join(problem.text for problem in found)
+    assert len(found) == 7
+    assert "directory 9999 has 0 files" in words
+    assert "user 77" in words
+    assert "limits on inode 9999" in words
+    with harness.database.writer() as connection:
+        checkpoint.repair(connection, [op for problem in found for op in problem.repair])
+    assert problems(harness) == []
+
+
+def test_a_served_file_system_mends_its_sums_in_memory_too(harness: FakeHarness) -> None:
+    with harness.database.writer() as connection:
+        connection.execute(text("update tree set files = files + 5 where dir = 1"))
+    harness.crash()
+    assert harness.fs.tree(1).files == 3 + 5
+    with harness.database.scanner() as connection:
+        found = check(connection).problems
+    harness.fs.create(1, b"meanwhile", uid=0, gid=0)
+    harness.fs.repair([op for problem in found for op in problem.repair])
+    assert harness.fs.tree(1).files == 3 + 1
+    harness.settle()
+    assert problems(harness) == []
+
+
+def test_a_home_and_an_allocation_that_are_wrong_are_told(harness: FakeHarness) -> None:
+    ino = ino_of(harness, "d/file")
+    with harness.database.writer() as connection:
+        connection.execute(text("update inode set space_used = 11 where ino = :ino"), {"ino": ino})
+        connection.execute(
+            text("update inode set parent = 1 where ino in (:ino, :f)"),
+            {"ino": ino, "f": ino_of(harness, "d/e/f")},
+        )
+    words = problems(harness)
+    assert f"inode {ino}: its names are not in the directories that its row says" in words
+    assert f"inode {ino}: its extents cover 9 bytes, the row says 11" in words
+    assert any("counts in directory 1, its name is in" in word for word in words)
 
 
 def test_a_name_that_leads_nowhere_is_mended(harness: FakeHarness) -> None:
@@ -195,7 +253,7 @@ def test_memory_does_not_go_by_the_number_of_files(harness: FakeHarness) -> None
         connection.execute(
             text(
                 "with recursive n(i) as (select 1000 union all select i + 1 from n where i < :last) insert into inode "
-                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, null, 0, 0, 0 from n"
+                "select i, 1, 32768, 420, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, null, 0, 0, 0, null from n"
             ),
             {"last": 999 + count},
         )
@@ -207,6 +265,8 @@ def test_memory_does_not_go_by_the_number_of_files(harness: FakeHarness) -> None
         )
         connection.execute(text("update inode set size = size + :n where ino = 1"), {"n": count})
         connection.execute(text("update meta set value = value + :n where key = 'inodes'"), {"n": count})
+        connection.execute(text("update tree set files = files + :n where dir = 1"), {"n": count})
+        connection.execute(text("update owner_usage set inodes = inodes + :n where id = 0"), {"n": count})
     with harness.database.scanner() as connection:
         tracemalloc.start()
         try:

@@ -121,6 +121,53 @@ def test_what_the_first_format_held_is_served_and_takes_extended_attributes(tmp_
     harness.close()
 
 
+def test_sums_and_homes_of_an_older_database_are_counted_once(tmp_path: Path) -> None:
+    """Files with several names, in one directory and in several; nameless ones; records of before in the journal."""
+    Database(sqlite_url(tmp_path / "metadata.db"), FS_ID).close()
+    harness = FakeHarness(tmp_path)
+    fs = harness.fs
+    one, other = (fs.mkdir(1, name, uid=3, gid=4).inode for name in (b"one", b"other"))
+    inner = fs.mkdir(one, b"inner", uid=3, gid=4).inode
+    linked = fs.create(inner, b"linked", uid=5, gid=6)[0].inode
+    fs.link(linked, inner, b"again")
+    fs.link(linked, other, b"elsewhere")
+    harness.write(linked, 100, b"some data")
+    fs.symlink(one, b"link", b"to/it", uid=0, gid=0)
+    nameless = fs.create(other, b"nameless", uid=0, gid=0)[0].inode
+    fs.unlink(other, b"nameless", True)
+    harness.settle()
+    expected = {ino: fs.tree(ino) for ino in (1, one, inner)}
+    harness.close()
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
+    engine = create_engine(sqlite_url(tmp_path / "metadata.db"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+    engine.dispose()
+
+    harness.database = Database(sqlite_url(tmp_path / "metadata.db"), FS_ID)
+    with harness.database.reader() as connection:
+        audit(connection)
+    harness.open()
+    fs = harness.fs
+    # Whose last name was where is not known any more: it counts in the root.
+    assert fs.row(nameless).parent == 1
+    found = {ino: fs.tree(ino) for ino in expected}
+    # A home is the oldest of the directories that hold a name.
+    assert fs.row(linked).parent == min(inner, other)
+    assert found[1] == expected[1]
+    for name in (b"again", b"linked"):
+        fs.unlink(inner, name)
+    assert fs.row(linked).parent == other
+    fs.released(nameless)
+    harness.settle()
+    with harness.database.reader() as connection:
+        audit(connection)
+    harness.close()
+
+
 def test_a_newer_schema_is_refused(url: str) -> None:
     execute(url, "UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(NewerFormatError, match="0999"):

@@ -9,10 +9,13 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import select
 
-from gateway.metadata.attributes import SetAttributes
+from gateway.metadata.attributes import ROOT_INODE, SetAttributes
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Limits
+from gateway.metadata.sums import NOTHING, TreeSums
+from gateway.metadata.tables import tree
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.harness import FakeHarness
 from tests.unit.metadata.model import DIRECTORY, REGULAR, SYMLINK, Model, Node, Refused, truncated, written
@@ -347,6 +350,20 @@ class NamespaceMachine(RuleBasedStateMachine):
         if hasattr(self, "fs"):
             assert self.fs.statfs().inodes == len(self.model.nodes)
 
+    @invariant()
+    def trees_are_counted(self) -> None:
+        """In memory, at every moment; which of its directories counts a file, its row says."""
+        if not hasattr(self, "fs"):
+            return
+        counts = dict.fromkeys((node.ino for node in self.model.directories), (0, 0))
+        for node in self.model.nodes:
+            ino = node.ino
+            while ino != ROOT_INODE:
+                ino = self.fs.row(ino).parent
+                files, directories = counts[ino]
+                counts[ino] = files + (not node.is_directory), directories + node.is_directory
+        assert counts == {ino: self.fs.tree(ino)[:2] for ino in counts}
+
     @rule()
     def settle(self) -> None:
         """Everything into SQL, which must then be a whole file system by itself."""
@@ -356,6 +373,9 @@ class NamespaceMachine(RuleBasedStateMachine):
             assert self.fs.overlay_rows == 0
             with self.harness.database.reader() as connection:
                 audit(connection)
+                stored = {row.dir: TreeSums(*row[1:]) for row in connection.execute(select(tree))}
+            for directory in self.model.directories:
+                assert self.fs.tree(directory.ino) == stored.get(directory.ino, NOTHING)
 
 
 def run(harness_class: type[FakeHarness], template: Path, examples: int) -> None:

@@ -12,6 +12,7 @@ use super::index::Since;
 use super::payload::{AttrChange, DataHead, HoleChange};
 use super::{MAX_SIZE, end_of};
 use crate::attributes::{Attributes, Names, without_privilege};
+use crate::quota::Charge;
 
 /// Where bytes of a file are.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct State {
     pub last_lsn: u64,
     /// Place in the dirty index.
     pub since: Option<Since>,
+    /// What it owes to its quota tree.
+    pub charge: Charge,
     /// A flush or relocation holds the inode.
     pub flushing: bool,
     /// Evicted or deleted: whoever still holds it must look the inode up again.
@@ -88,6 +91,7 @@ impl State {
             attr_first_lsn: 0,
             last_lsn,
             since: None,
+            charge: Charge::default(),
             flushing: false,
             gone: false,
         };

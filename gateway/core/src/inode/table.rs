@@ -84,6 +84,15 @@ impl Table {
         removed
     }
 
+    /// All of them, shard by shard: those that come or go meanwhile may be among them or not.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.count.load(Relaxed)

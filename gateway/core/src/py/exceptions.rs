@@ -76,9 +76,12 @@ impl From<Error> for PyErr {
             Error::Corrupt(_) => CorruptError::new_err(text),
             Error::Misuse(_) | Error::Closed | Error::Cache(_) => CoreError::new_err(text),
             Error::Invalid(_) => PyValueError::new_err(text),
-            Error::Stale(_) | Error::TooLarge | Error::BeyondEnd | Error::NoSpace | Error::Io(_) => {
-                PyOSError::new_err((error.errno(), text))
-            }
+            Error::Stale(_)
+            | Error::TooLarge
+            | Error::BeyondEnd
+            | Error::NoSpace
+            | Error::QuotaExceeded
+            | Error::Io(_) => PyOSError::new_err((error.errno(), text)),
         }
     }
 }

@@ -10,6 +10,7 @@ mod fence;
 mod journal_tail;
 mod key_ring;
 mod pack_store;
+mod quotas;
 mod replay;
 mod sim_world;
 mod stats;
@@ -72,6 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<block_cache::BlockCache>()?;
     module.add_class::<fence::PyFence>()?;
     module.add_class::<pack_store::PackStore>()?;
+    module.add_class::<quotas::Quotas>()?;
     module.add_class::<key_ring::KeyRing>()?;
     module.add_class::<key_ring::ObjectSealer>()?;
     module.add_class::<key_ring::ObjectOpener>()?;
