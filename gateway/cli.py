@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
+from gateway.cli_exports import export_app
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
@@ -43,6 +44,7 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
+app.add_typer(export_app, name="export")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 

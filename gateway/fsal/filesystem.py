@@ -25,7 +25,7 @@ READDIR_PAGE = 128
 
 
 class CaudalFsal(Fsal):
-    """One file system, served as one export."""
+    """One export of a file system: the directory `root_inode` and what lies below it."""
 
     # Operations compute for microseconds, and wait for the journal when they have left Python; what waits for SQL to read
     # a disk holds up the others, who would mostly wait for the same disk.
@@ -41,6 +41,7 @@ class CaudalFsal(Fsal):
         fs_info: Callable[[], FsInfo],
         on_ready: Callable[[Callable[[int], bool]], None],
         on_close: Callable[[], None],
+        root_inode: int = ROOT_INODE,
     ) -> None:
         self.fsid = fsid
         self._namespace = namespace
@@ -48,6 +49,7 @@ class CaudalFsal(Fsal):
         self._fs_info = fs_info
         self._on_ready = on_ready
         self._on_close = on_close
+        self._root = root_inode
 
     # Life
 
@@ -69,7 +71,7 @@ class CaudalFsal(Fsal):
     # Attributes
 
     def root(self) -> AnyAttributes:
-        return self._namespace.getattr(ROOT_INODE)
+        return self._namespace.getattr(self._root)
 
     def getattr(self, inode: int, generation: int) -> AnyAttributes:
         # Both come from a client's handle and may be anything.

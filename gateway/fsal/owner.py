@@ -25,6 +25,7 @@ from gateway.errors import StartError
 from gateway.fsal.backups import Progress
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
+from gateway.fsal.exports import Exports, Reload
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
@@ -151,6 +152,8 @@ class Owner:
         self.space = Space(config.store)
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
+        self.exports = Exports(config, self.namespace, Reload(state), self.close)
+        self.exports.register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
         self._watch()

@@ -50,6 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "config",
             "control",
             "errors",
+            "exports",
             "log",
             "state",
         )
@@ -71,6 +72,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
     "typer": (
         "gateway.cli",
         "gateway.cli_admin",
+        "gateway.cli_exports",
         "gateway.cli_keys",
         "gateway.cli_parts",
         "gateway.cli_recover",

@@ -70,8 +70,7 @@ cdef public int pyg_py_create_export(pyg_export *x) noexcept with gil:
         x.fsid_minor = minor
         _bind_io(x, fs)
         x.reads_async = x.io == NULL and type(fs).read_async is not Fsal.read_async
-        if fs.calls_max:
-            pyg_gate_open(x, fs.calls_max)
+        pyg_share(x, fs.calls_max)
         x.xattrs = bool(fs.has_xattrs)
         upcalls = Upcalls()
         upcalls.x = x

@@ -63,6 +63,6 @@ cdef extern from "native.h" nogil:
     void pyg_io_complete(pyg_io_call *call, int status, size_t amount, cbool flag)
     int pyg_invalidate(pyg_export *x, uint64_t inode, uint64_t generation)
     cbool pyg_in_operation()
-    void pyg_gate_open(pyg_export *x, unsigned int calls_max)
+    void pyg_share(pyg_export *x, unsigned int calls_max)
     cbool pyg_export_mark_orphan(pyg_export *x, uint64_t inode)
     void *gsh_malloc(size_t size)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 
@@ -16,6 +17,7 @@ from admin_api.operations import Operations
 from admin_api.services import Services
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
+from gateway import exports
 from gateway.errors import ControlError, NotRunningError
 
 STATUS: dict[str, Any] = {
@@ -45,6 +47,7 @@ class Gateway:
         self.down = False
         self.refuses = ""
         self.status = STATUS
+        self.exports: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, dict[str, object]]] = []
 
     def connect(self, _timeout_s: float | None) -> "Gateway":
@@ -55,11 +58,33 @@ class Gateway:
             raise NotRunningError("no server answers")
         if op == "status":
             return self.status
+        if op.startswith("export"):
+            return self._export(op, **fields)
         if op != "ping":
             self.calls.append((op, fields))
             if self.refuses:
                 raise ControlError("refused", self.refuses)
         return {"dirty_bytes": 0}
+
+    def _export(self, op: str, **fields: Any) -> Any:
+        if op == "exports":
+            return list(self.exports.values())
+        if op == "export_add":
+            wanted = msgspec.to_builtins(exports.parse(fields["export"]))
+            if wanted["name"] in self.exports:
+                raise ControlError("exists", "there is such an export already")
+            made = {**wanted, "id": len(self.exports) + 2, "version": 1, "configured": False, "serving": True}
+            self.exports[wanted["name"]] = made
+            return made
+        found = self.exports.get(fields["name"])
+        if found is None:
+            raise ControlError("not_found", "there is no such export")
+        if fields["version"] not in (None, found["version"]):
+            raise ControlError("changed_meanwhile", "somebody changed it meanwhile")
+        if op == "export_remove":
+            return self.exports.pop(fields["name"]) and None
+        found |= {**fields["changes"], "version": found["version"] + 1}
+        return found
 
     def close(self) -> None:
         """Holds nothing."""
