@@ -25,6 +25,7 @@ from admin_api.app import make_app
 from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
 from admin_api.operations import Operations
+from admin_api.sampler import Sampler
 from admin_api.services import Services
 from admin_api.settings import Settings
 from admin_api.storage import open_engine
@@ -68,10 +69,13 @@ class Server(uvicorn.Server):
 def make_services(settings: Settings) -> Services:
     """Opens the database; the clock, ids and the gateway's client are the real ones."""
     now_s = lambda: time.clock_gettime(time.CLOCK_REALTIME)  # noqa: E731
+    engine = open_engine(settings.database_url)
+    link = GatewayLink(lambda timeout_s: ControlClient(settings.control_socket, timeout_s), time.monotonic)
     return Services(
         settings=settings,
-        engine=open_engine(settings.database_url),
-        link=GatewayLink(lambda timeout_s: ControlClient(settings.control_socket, timeout_s), time.monotonic),
+        engine=engine,
+        link=link,
+        sampler=Sampler(engine, link, now_s, time.monotonic),
         operations=Operations(now_s, lambda: secrets.token_hex(8)),
         now_s=now_s,
         monotonic_s=time.monotonic,
@@ -138,10 +142,12 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     logger.info("admin.serves", port=settings.port, pid=os.getpid())
+    services.sampler.start()
     try:
         await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
     finally:
         settings.admin_socket.unlink(missing_ok=True)
+        services.sampler.stop()
         services.link.close()
         services.engine.dispose()
     logger.info("admin.stopped")

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from admin_api.link import GatewayLink
 from admin_api.operations import Operations
+from admin_api.sampler import Sampler
 from admin_api.security import LoginLimit, Principal
 from admin_api.settings import Settings
 
@@ -23,6 +24,7 @@ class Services:
     operations: Operations
     now_s: Callable[[], float]
     monotonic_s: Callable[[], float]
+    sampler: Sampler
     logins: LoginLimit = field(default_factory=LoginLimit)
 
 

@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata: Final = MetaData()
 
@@ -65,4 +77,31 @@ idempotency: Final = Table(
     Column("body_hash", String(64), nullable=False),
     Column("response", Text, nullable=False),
     Column("created_s", Float, nullable=False, index=True),
+)
+
+# Minutes and hours of the gateway's figures: `data` as in samples.encode.
+samples: Final = Table(
+    "samples",
+    metadata,
+    Column("step_s", Integer, primary_key=True),
+    Column("at_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What was used in minutes and hours: `body` as in meter.Usage.encode.
+meter: Final = Table(
+    "meter",
+    metadata,
+    Column("step_s", Integer, primary_key=True),
+    Column("at_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+)
+
+# Single values, as JSON, each with the count of its changes: price sheet, the meter's position, alert settings.
+settings: Final = Table(
+    "settings",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("version", Integer, nullable=False),
 )

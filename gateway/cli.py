@@ -24,6 +24,7 @@ from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
 from gateway.cli_exports import export_app
 from gateway.cli_keys import key_app
+from gateway.cli_meter import meter_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
 from gateway.config import DEFAULT_STATE, KEYS, Config
@@ -45,6 +46,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.add_typer(export_app, name="export")
+app.add_typer(meter_app, name="meter")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 

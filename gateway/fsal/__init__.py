@@ -10,7 +10,7 @@ from gateway import config, log
 from gateway.exports import CONFIGURED_ID
 from gateway.fsal.filesystem import CaudalFsal
 from gateway.fsal.owner import Owner
-from gateway.pyganesha import Fsal
+from gateway.pyganesha import Fsal, UpcallsLike
 from gateway.state import StateDir
 
 _owners: list[Owner] = []
@@ -31,7 +31,7 @@ def create(options: str) -> Fsal:
         state.write_start_error(error)
         raise
     _owners.append(owner)
-    return _fsal(owner, CONFIGURED_ID, owner.ready)
+    return _fsal(owner, CONFIGURED_ID, lambda upcalls: owner.ready(upcalls.orphaned))
 
 
 def create_export(options: str) -> Fsal:
@@ -39,16 +39,22 @@ def create_export(options: str) -> Fsal:
     if not _owners:
         raise RuntimeError("the file system is not open")
     # What runs before clients come was begun by the first.
-    return _fsal(_owners[0], int(options), lambda _is_open: None)
+    return _fsal(_owners[0], int(options), lambda _upcalls: None)
 
 
-def _fsal(owner: Owner, export_id: int, on_ready: Callable[[Callable[[int], bool]], None]) -> Fsal:
+def _fsal(owner: Owner, export_id: int, on_ready: Callable[[UpcallsLike], None]) -> Fsal:
+    root_inode = owner.exports.opened(export_id)
+
+    def ready(upcalls: UpcallsLike) -> None:
+        owner.exports.counted(export_id, upcalls.usage)
+        on_ready(upcalls)
+
     return CaudalFsal(
         owner.namespace,
         fsid=(int.from_bytes(owner.fs_id[:8], "big") >> 1, int.from_bytes(owner.fs_id[8:], "big") >> 1),
         io_capsule=owner.core.io_capsule(),
         fs_info=lambda: owner.space.info(owner.counts()),
-        on_ready=on_ready,
+        on_ready=ready,
         on_close=lambda: owner.exports.closed(export_id),
-        root_inode=owner.exports.opened(export_id),
+        root_inode=root_inode,
     )

@@ -33,6 +33,15 @@ _DONE: Final = re.compile(rb":Reread exports complete")
 _FAILED: Final = re.compile(rb":Error while parsing (?:EXPORT entries|new configuration file)")
 
 
+USAGE: Final = ("reads", "read_bytes", "writes", "written_bytes")
+Usage = tuple[int, int, int, int]
+NO_USAGE: Final = (0, 0, 0, 0)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return (one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3])
+
+
 def directory_at(namespace: Namespace, path: str) -> int:
     """The inode of a directory, by its path from the root. Raises ControlError (invalid)."""
     inode = ROOT_INODE
@@ -90,6 +99,9 @@ class Exports:
         self._lock = threading.Lock()
         self._kept = files.read(self._state)
         self._open: dict[int, int] = {}
+        self._usage: dict[int, Callable[[], Usage | None]] = {}
+        self._last: dict[int, Usage] = {}
+        self._gone = (0, 0, 0, 0)
         self._open_lock = threading.Lock()
 
     def register(self, server: ControlServer) -> None:
@@ -118,9 +130,33 @@ class Exports:
     def closed(self, export_id: int) -> None:
         with self._open_lock:
             known = self._open.pop(export_id, None)
+            self._usage.pop(export_id, None)
+            self._gone = _sum(self._gone, self._last.pop(export_id, NO_USAGE))
             last = not self._open
         if known is not None and last:
             self._on_closed()
+
+    def counted(self, export_id: int, usage: Callable[[], Usage | None]) -> None:
+        """Where the figures of an export come from."""
+        with self._open_lock:
+            self._usage[export_id] = usage
+
+    def usage(self) -> tuple[Usage, list[dict[str, object]]]:
+        """What clients have moved since the start: in all, and by export."""
+        names = {files.CONFIGURED_ID: CONFIGURED_NAME} | {one.id: one.name for one in self._kept.exports}
+        with self._open_lock:
+            for export_id, ask in self._usage.items():
+                self._last[export_id] = ask() or self._last.get(export_id, NO_USAGE)
+            found = dict(self._last)
+            total = self._gone
+        for one in found.values():
+            total = _sum(total, one)
+        rows: list[dict[str, object]] = [
+            {"name": names[export_id], "id": export_id, **dict(zip(USAGE, one, strict=True))}
+            for export_id, one in found.items()
+            if export_id in names
+        ]
+        return total, rows
 
     # What operators ask for
 

@@ -17,6 +17,7 @@ from gateway.pyganesha import (
     FsInfo,
     SetAttributes,
     Status,
+    UpcallsLike,
     XattrMode,
 )
 
@@ -39,7 +40,7 @@ class CaudalFsal(Fsal):
         fsid: tuple[int, int],
         io_capsule: object,
         fs_info: Callable[[], FsInfo],
-        on_ready: Callable[[Callable[[int], bool]], None],
+        on_ready: Callable[[UpcallsLike], None],
         on_close: Callable[[], None],
         root_inode: int = ROOT_INODE,
     ) -> None:
@@ -57,7 +58,7 @@ class CaudalFsal(Fsal):
         upcalls = self.upcalls
         if upcalls is None:
             raise RuntimeError("ready() comes after the up-calls are set")
-        self._on_ready(upcalls.orphaned)
+        self._on_ready(upcalls)
 
     def close(self) -> None:
         self._on_close()

@@ -34,6 +34,12 @@ class UpcallsLike(Protocol):
         """
         ...
 
+    def usage(self) -> tuple[int, int, int, int] | None:
+        """What clients have moved through the export since it was made: reads, bytes read, writes, bytes written. None once
+        it is closing.
+        """
+        ...
+
 
 class ReadRequestLike(Protocol):
     """A read to be answered later; see :meth:`Fsal.read_async`."""

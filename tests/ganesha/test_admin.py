@@ -8,12 +8,14 @@ import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from admin_api import tls
 from tests.support.caudal import Caudal, undisturbed
+from tests.support.nfs3 import Nfs3
 from tests.support.processes import kill, wait_until
 
 
@@ -75,6 +77,34 @@ def test_figures_of_real_work(server: Caudal) -> None:
             lines = events.iter_lines()
             assert next(lines) == "event: status"
             assert json.loads(next(lines).removeprefix("data: "))["journal"]["bytes"] > 0
+
+
+def test_samples_and_meter_of_real_work(server: Caudal) -> None:
+    before = json.loads(server.cli("meter", "show", "--from", "-1h", "--json"))["quantities"]
+    server.cli("export", "add", "counted", "--path", "/", "--allow", "127.0.0.0/8=rw,none")
+    with Nfs3(server.nfs_port, "/counted", mountd_port=server.mountd_port) as nfs:
+        nfs.write_file("/metered", b"x" * 300_000)
+        assert len(nfs.read_file("/metered")) == 300_000
+
+    def metered() -> dict[str, Any]:
+        return json.loads(server.cli("meter", "show", "--from", "-1h", "--json"))
+
+    wait_until(
+        lambda: metered()["quantities"]["read_bytes"] >= before["read_bytes"] + 300_000, "it is metered"
+    )
+    found = metered()
+    exports = {one["name"]: one for one in found["exports"]}
+    assert (exports["counted"]["written_bytes"], exports["counted"]["read_bytes"]) == (300_000, 300_000)
+    assert found["cost"] is None
+    server.cli("meter", "prices", "--currency", "EUR", "--set", "vm_hour=3600")
+    priced = metered()
+    assert priced["cost"] == pytest.approx(priced["quantities"]["up_s"])
+    server.cli("export", "remove", "counted")
+    with client(server, token_of(server, "viewer")) as viewer:
+        shown = viewer.get("samples", params={"series": "written_bytes,used_bytes"}).json()["series"]
+        assert sum(point[1] for point in shown["written_bytes"]["points"]) > 0
+        assert shown["used_bytes"]["points"][-1][1] >= 300_000
+        assert viewer.get("activity/capacity").json()["forecast"] == []
 
 
 def test_the_command_line_over_the_network(server: Caudal) -> None:

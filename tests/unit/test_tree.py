@@ -74,6 +74,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_admin",
         "gateway.cli_exports",
         "gateway.cli_keys",
+        "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_recover",
     ),

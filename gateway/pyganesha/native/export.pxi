@@ -30,6 +30,13 @@ cdef class Upcalls:
         return self.x == NULL or bool(pyg_export_mark_orphan(self.x, inode))
 
 
+    def usage(self):
+        """What clients have moved through the export since it was made: reads, bytes read, writes, bytes written."""
+        if self.x == NULL:
+            return None
+        return (self.x.usage.reads, self.x.usage.read_bytes, self.x.usage.writes, self.x.usage.written_bytes)
+
+
 cdef object _make_fs(pyg_export *x):
     """Imports the factory and calls it with the options."""
     factory = x.factory.decode()

@@ -41,13 +41,17 @@ static void drop_call(struct pyg_io_call *call)
 		spare_call = call;
 }
 
-static void fill_result(struct fsal_io_arg *arg, bool is_read, size_t amount, bool flag)
+static void fill_result(struct pyg_export *x, struct fsal_io_arg *arg, bool is_read, size_t amount, bool flag)
 {
+	struct pyg_usage *usage = &x->usage;
+
 	arg->io_amount = amount;
 	if (is_read)
 		arg->end_of_file = flag;
 	else
 		arg->fsal_stable = flag;
+	__atomic_add_fetch(is_read ? &usage->reads : &usage->writes, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(is_read ? &usage->read_bytes : &usage->written_bytes, amount, __ATOMIC_RELAXED);
 }
 
 /* Completes on the thread that made the call, inside of Ganesha's request. */
@@ -78,14 +82,14 @@ static void core_done(void *token, int error, size_t amount, bool flag)
 	fsal_status_t status = error ? pyg_status_of_errno(-error) : pyg_status(ERR_FSAL_NO_ERROR);
 
 	if (!error)
-		fill_result(call->arg, call->is_read, amount, flag);
+		fill_result(call->export, call->arg, call->is_read, amount, flag);
 	complete_elsewhere(call, status);
 }
 
 void pyg_io_complete(struct pyg_io_call *call, int status, size_t amount, bool flag)
 {
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(call->arg, call->is_read, amount, flag);
+		fill_result(call->export, call->arg, call->is_read, amount, flag);
 	complete_elsewhere(call, pyg_status(status));
 }
 
@@ -128,7 +132,7 @@ static void io_by_core(struct pyg_io_call *call)
 		if (rc == PYGANESHA_PENDING)
 			return; /* the call may be gone already */
 		if (rc == PYGANESHA_DONE) {
-			fill_result(call->arg, call->is_read, amount, flag);
+			fill_result(call->export, call->arg, call->is_read, amount, flag);
 			status = pyg_status(ERR_FSAL_NO_ERROR);
 			break;
 		}
@@ -162,7 +166,7 @@ static void read_by_python(struct pyg_io_call *call)
 		status = PYG_CALL(x, pyg_py_read(x, inode, arg->offset, arg->iov, arg->iov_count, &amount, &eof));
 	}
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(arg, true, amount, eof);
+		fill_result(x, arg, true, amount, eof);
 	complete_here(call, pyg_status(status));
 }
 
@@ -178,7 +182,7 @@ static void write_by_python(struct pyg_io_call *call)
 	status = PYG_CALL(call->export, pyg_py_write(call->export, call->object->key.inode, arg->offset, arg->iov, arg->iov_count,
 						     arg->fsal_stable, &caller, &amount, &stable));
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(arg, false, amount, stable);
+		fill_result(call->export, arg, false, amount, stable);
 	complete_here(call, pyg_status(status));
 }
 

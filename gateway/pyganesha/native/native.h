@@ -60,6 +60,14 @@ struct pyg_open_table {
 	int32_t inodes; /* entries; atomic */
 };
 
+/* What clients have moved through an export since it was made; atomic. */
+struct pyg_usage {
+	uint64_t reads;
+	uint64_t read_bytes;
+	uint64_t writes;
+	uint64_t written_bytes;
+};
+
 struct pyg_export {
 	struct fsal_export export;
 	char *factory; /* "module:callable" */
@@ -72,6 +80,7 @@ struct pyg_export {
 	const struct pyganesha_io *io; /* NULL: Python serves the data */
 	bool reads_async; /* Fsal.read_async is overridden */
 	bool xattrs; /* Fsal.has_xattrs */
+	struct pyg_usage usage;
 	struct pyg_shared *shared; /* from the time its Fsal is known */
 };
 

@@ -26,6 +26,8 @@ cdef extern from "native.h" nogil:
     int PYG_SET_MODE, PYG_SET_UID, PYG_SET_GID, PYG_SET_SIZE
     int PYG_SET_ATIME, PYG_SET_MTIME, PYG_SET_ATIME_NOW, PYG_SET_MTIME_NOW
     int ERR_FSAL_NO_ERROR, ERR_FSAL_SERVERFAULT, ERR_FSAL_BAD_INIT
+    struct pyg_usage:
+        uint64_t reads, read_bytes, writes, written_bytes
     struct pyg_export:
         char *factory
         char *options
@@ -37,6 +39,7 @@ cdef extern from "native.h" nogil:
         const pyganesha_io *io
         cbool reads_async
         cbool xattrs
+        pyg_usage usage
     struct pyg_set_attributes:
         uint32_t mask, mode, uid, gid
         uint64_t size

@@ -14,6 +14,7 @@ from admin_api.app import make_app
 from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
 from admin_api.operations import Operations
+from admin_api.sampler import Sampler
 from admin_api.services import Services
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
@@ -110,10 +111,13 @@ class Api:
             config=[Setting("nfs_port", 2049, "default", "TCP port of NFS.")],
         )
         clock: Callable[[], float] = lambda: self.now_s  # noqa: E731
+        engine = open_engine(settings.database_url)
+        link = GatewayLink(self.gateway.connect, clock)
         self.services = Services(
             settings=settings,
-            engine=open_engine(settings.database_url),
-            link=GatewayLink(self.gateway.connect, clock),
+            engine=engine,
+            link=link,
+            sampler=Sampler(engine, link, clock, clock),
             operations=Operations(clock, lambda: f"{next(ids):016x}"),
             now_s=clock,
             monotonic_s=clock,
