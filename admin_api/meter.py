@@ -126,10 +126,7 @@ class Meter:
         self._position = now
         fields = dict(status)
         known_disks: dict[str, dict[str, Any]] = status.get("disks") or {}
-        disks = {
-            one.get("device"): float(one.get("total_bytes") or 0)
-            for one in known_disks.values()
-        }
+        disks = {one.get("device"): float(one.get("total_bytes") or 0) for one in known_disks.values()}
         used = at(fields, "namespace.bytes") or 0.0
         self.pending.add(
             Usage(
