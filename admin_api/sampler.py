@@ -1,7 +1,7 @@
 """The thread that looks at the gateway once a second: for samples, the meter, and whoever else watches."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -21,8 +21,8 @@ INTERVAL_S: Final = 1.0
 # A pause longer than this was no second: the machine slept, or the gateway was away.
 GAP_S: Final = 10.0
 
-Watcher = Callable[[dict[str, Any] | None, float], None]
-"""Told each second: the gateway's status, None while it does not answer, and the time."""
+Watcher = Callable[[dict[str, Any] | None, Sequence[float], float], None]
+"""Told each second: the gateway's status, None while it does not answer; values of SERIES, none then; the time."""
 
 
 class Sampler:
@@ -87,13 +87,14 @@ class Sampler:
             if self._minute is not None and minute != self._minute:
                 self._keep()
             self._minute = minute
+            values: Sequence[float] = ()
             if status is None:
                 self._readings.forget()
                 self._last_s = None
             else:
-                self._take(status, now_s, at_s)
+                values = self._take(status, now_s, at_s)
         for watcher in self._watchers:
-            watcher(status, now_s)
+            watcher(status, values, now_s)
 
     def _status(self) -> dict[str, Any] | None:
         try:
@@ -102,7 +103,7 @@ class Sampler:
             return None
         return None if known.why else known.status
 
-    def _take(self, status: dict[str, Any], now_s: float, at_s: float) -> None:
+    def _take(self, status: dict[str, Any], now_s: float, at_s: float) -> Sequence[float]:
         elapsed_s = 0.0 if self._last_s is None else at_s - self._last_s
         if elapsed_s > GAP_S:
             self._readings.forget()
@@ -111,6 +112,7 @@ class Sampler:
         self._bucket.add(values)
         self._meter.take(status, elapsed_s if elapsed_s <= GAP_S else 0.0)
         self._last_s = at_s
+        return values
 
     def _keep(self) -> None:
         """Brings the minute into the database; where that fails the usage stays pending, and comes with the next minute."""

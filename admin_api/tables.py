@@ -105,3 +105,50 @@ settings: Final = Table(
     Column("body", Text, nullable=False),
     Column("version", Integer, nullable=False),
 )
+
+# What fired; resolved_s is null while it does. Only the newest are kept.
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", String(40), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("text", String(200), nullable=False),
+    Column("value", Float, nullable=False),
+    Column("fired_s", Float, nullable=False),
+    Column("resolved_s", Float, nullable=True, index=True),
+)
+
+# `rule`: a name, or * for all.
+silences: Final = Table(
+    "silences",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", String(40), nullable=False),
+    Column("until_s", Float, nullable=False),
+    Column("why", String(200), nullable=False),
+    Column("created_by", String(80), nullable=False),
+)
+
+# Who is told of alerts. `body`: JSON of what its kind needs, with secrets that must be sent.
+targets: Final = Table(
+    "targets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# The queue of messages. state: waiting, sent, given_up.
+deliveries: Final = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("target", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_s", Float, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("error", Text, nullable=True),
+)

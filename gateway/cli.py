@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
+from gateway.cli_alerts import alert_app
 from gateway.cli_exports import export_app
 from gateway.cli_keys import key_app
 from gateway.cli_meter import meter_app
@@ -47,6 +48,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.add_typer(export_app, name="export")
 app.add_typer(meter_app, name="meter")
+app.add_typer(alert_app, name="alert")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 

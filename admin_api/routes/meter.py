@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api import meter
+from admin_api.budget import SHEET
 from admin_api.guard import GuardedRoute, needs
 from admin_api.meter import HOUR_S, MINUTE_S, PRICES, QUANTITIES, Usage
 from admin_api.problems import Problem, responses
@@ -18,7 +19,6 @@ from admin_api.services import Services
 from admin_api.storage import record
 
 router = APIRouter(route_class=GuardedRoute, tags=["meter"])
-SHEET: Final = "prices"
 MAX_HOURS: Final = 24 * 400
 Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 

@@ -1,11 +1,14 @@
 """The admin service beside a real server: TLS, tokens, figures, and what happens when one of the two dies."""
 
 import datetime
+import http.server
 import json
 import os
 import signal
 import ssl
 import stat
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import httpx
 import pytest
 
 from admin_api import tls
-from tests.support.caudal import Caudal, undisturbed
+from tests.support.caudal import PROGRAM, Caudal, undisturbed
 from tests.support.nfs3 import Nfs3
 from tests.support.processes import kill, wait_until
 
@@ -105,6 +108,42 @@ def test_samples_and_meter_of_real_work(server: Caudal) -> None:
         assert sum(point[1] for point in shown["written_bytes"]["points"]) > 0
         assert shown["used_bytes"]["points"][-1][1] >= 300_000
         assert viewer.get("activity/capacity").json()["forecast"] == []
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.signatures.append(self.headers["X-Caudal-Signature"])  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+def test_an_alert_of_a_real_gateway_reaches_a_webhook(server: Caudal) -> None:
+    hook: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    hook.signatures = []
+    thread = threading.Thread(target=hook.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{hook.server_port}/"
+        words = ("alert", "target", "add", "ops", "--webhook", url, "--state", str(server.state))
+        command = [str(PROGRAM), *words]
+        subprocess.run(command, input="a secret of many signs\n", text=True, check=True, capture_output=True)
+        assert "took it" in server.cli("alert", "test", "ops")
+        # The journal of a file system that was written to is never quite empty.
+        server.cli("alert", "set", "journal-full", "--above", "0", "--clear", "0", "--for", "0")
+        wait_until(lambda: len(hook.signatures) == 2, "the alert is told")
+        fired = json.loads(server.cli("alert", "list", "--firing", "--json"))
+        assert [one["rule"] for one in fired] == ["journal-full"]
+        server.cli("alert", "set", "journal-full", "--above", "1", "--clear", "0.9", "--clear-for", "0")
+        wait_until(lambda: len(hook.signatures) == 3, "and its end")
+        server.cli("alert", "target", "remove", "ops")
+    finally:
+        hook.shutdown()
+        thread.join()
+        hook.server_close()
 
 
 def test_the_command_line_over_the_network(server: Caudal) -> None:

@@ -72,6 +72,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
     "typer": (
         "gateway.cli",
         "gateway.cli_admin",
+        "gateway.cli_alerts",
         "gateway.cli_exports",
         "gateway.cli_keys",
         "gateway.cli_meter",

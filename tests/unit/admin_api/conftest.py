@@ -10,12 +10,10 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
+from admin_api import services
 from admin_api.app import make_app
 from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
-from admin_api.operations import Operations
-from admin_api.sampler import Sampler
-from admin_api.services import Services
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
 from gateway import exports
@@ -113,14 +111,14 @@ class Api:
         clock: Callable[[], float] = lambda: self.now_s  # noqa: E731
         engine = open_engine(settings.database_url)
         link = GatewayLink(self.gateway.connect, clock)
-        self.services = Services(
-            settings=settings,
-            engine=engine,
-            link=link,
-            sampler=Sampler(engine, link, clock, clock),
-            operations=Operations(clock, lambda: f"{next(ids):016x}"),
+        self.services = services.build(
+            settings,
+            engine,
+            link,
             now_s=clock,
             monotonic_s=clock,
+            new_id=lambda: f"{next(ids):016x}",
+            host="nas",
         )
         self.app: FastAPI = make_app(self.services)
 
