@@ -43,7 +43,8 @@ class Alerts:
         """Takes the operator's changes of the rules."""
         with self._engine.connect() as connection:
             changes, _ = meter.setting(connection, CHANGES)
-        rules = {rule.name: changed(rule, (changes or {}).get(rule.name, {})) for rule in RULES}
+        known: dict[str, dict[str, Any]] = changes or {}
+        rules = {rule.name: changed(rule, known.get(rule.name, {})) for rule in RULES}
         with self._lock:
             self._rules = rules
 
