@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from admin_api import problems
 from admin_api.guard import COOKIE, GuardedRoute, public
 from admin_api.problems import Problem, ProblemBody
-from admin_api.routes import alerts, audit, exports, meter, parts, samples, tokens, users
+from admin_api.routes import alerts, audit, exports, limits, meter, parts, samples, tokens, users
 from admin_api.services import Services
 
 MAX_BODY_BYTES: Final = 1 << 16
@@ -86,7 +86,7 @@ def make_app(services: Services) -> FastAPI:
             cached.append(described(app))
         return JSONResponse(cached[0])
 
-    for one in (users, tokens, audit, parts, exports, samples, meter, alerts):
+    for one in (users, tokens, audit, parts, exports, limits, samples, meter, alerts):
         app.include_router(one.router, prefix="/v1")
     app.include_router(about, prefix="/v1")
     return app

@@ -40,11 +40,13 @@ class Config:
     mountd_port: int
     nlm_port: int
     admin_port: int
+    admin_database: str
     admin_certificate: Path | None
     admin_certificate_key: Path | None
     clients: tuple[str, ...]
     squash: str
     manage_gids: bool
+    trial: bool
     encryption_key: Path | None
     journal: tuple[Path, ...]
     l1_bytes: int
@@ -117,6 +119,12 @@ KEYS: Final[dict[str, Key]] = {
     "admin_port": Key(
         values.port_or_any, _fixed(8443), "TCP port of the admin service (HTTPS); 0 turns it off."
     ),
+    "admin_database": Key(
+        values.database,
+        _fixed(""),
+        "PostgreSQL database of the admin service (postgresql://USER:PASSWORD@HOST/DATABASE); empty: SQLite in the state"
+        " directory.",
+    ),
     "admin_certificate": Key(
         values.path_or_none,
         _fixed(None),
@@ -135,6 +143,11 @@ KEYS: Final[dict[str, Key]] = {
         values.yes_or_no,
         _fixed(False),
         "Look up users' groups on this machine, so that more than 16 count; unknown users get nothing.",
+    ),
+    "trial": Key(
+        values.yes_or_no,
+        _fixed(False),
+        "Hold the whole server to 64 MiB and 2000 reads and writes a second, as fits a trial.",
     ),
     "encryption_key": Key(
         values.path_or_none,

@@ -249,6 +249,24 @@ def store(value: object) -> str:
     return f"az://{container}/{prefix}" if prefix else f"az://{container}"
 
 
+def database(value: object) -> str:
+    """The URL of a PostgreSQL database, or nothing."""
+    if value == "":
+        return ""
+    remedy = (
+        "give postgresql://USER:PASSWORD@HOST/DATABASE, or leave it out for SQLite in the state directory"
+    )
+    text = _text(value, remedy)
+    if not text.startswith(("postgresql://", "postgres://")) or re.search(r'["\s\x00-\x1f\x7f]', text):
+        raise WrongValueError("it is not the URL of a PostgreSQL database", remedy)
+    return "postgresql://" + text.partition("://")[2]
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
 def export(value: object) -> str:
     """The path that clients mount."""
     remedy = 'give an absolute path such as "/data"'

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import exports, preflight
+from gateway import exports, limits, preflight
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
@@ -123,6 +123,7 @@ class Launcher:
         preflight.check_ports(config)
         preflight.check_space(config)
         exports.read(state)
+        limits.read(state)
         preflight.check_store(config, identity, self.env, take_over=self.take_over)
         try:
             for directory in (state.ganesha, state.admin, state.run, state.logs):

@@ -1,7 +1,7 @@
 """The state directory: where everything of one file system stands on this machine.
 
 caudal.toml     what `caudal up` was given; the other processes read it
-exports.json    exports that were added while it served
+exports.json limits.json    exports and limits that were set while it served
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again
@@ -93,6 +93,10 @@ class StateDir:
     @property
     def exports_file(self) -> Path:
         return self.root / "exports.json"
+
+    @property
+    def limits_file(self) -> Path:
+        return self.root / "limits.json"
 
     @property
     def exports_conf(self) -> Path:

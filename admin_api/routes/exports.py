@@ -92,7 +92,7 @@ class Exports(BaseModel):
     items: list[Export]
 
 
-def _ask(here: Services, op: str, **fields: object) -> Any:
+def ask(here: Services, op: str, **fields: object) -> Any:
     """An operation of the gateway; its refusals have the status that fits them."""
     try:
         return here.link.change(op, TIMEOUT_S, **fields)
@@ -101,13 +101,14 @@ def _ask(here: Services, op: str, **fields: object) -> Any:
         raise Problem(status, problem.code, problem.detail, problem.hint, problem.headers) from problem
 
 
-def _audit(here: Services, caller: Principal, action: str, name: str, **detail: object) -> None:
+def audit(here: Services, caller: Principal, action: str, name: str, **detail: object) -> None:
+    """Records a change that the gateway made."""
     with here.engine.begin() as connection:
         record(connection, here.now_s(), caller.name, caller.address, action, name, **detail)
 
 
 def _find(here: Services, name: str) -> Export:
-    for found in _ask(here, "exports"):
+    for found in ask(here, "exports"):
         if found["name"] == name:
             return Export.model_validate(found)
     raise Problem(404, "not_found", f"there is no export {name}")
@@ -116,7 +117,7 @@ def _find(here: Services, name: str) -> Export:
 @router.get("/exports", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 409, 503))
 def list_exports(here: Here) -> Exports:
     """All exports, that of the configuration first."""
-    return Exports(items=[Export.model_validate(one) for one in _ask(here, "exports")])
+    return Exports(items=[Export.model_validate(one) for one in ask(here, "exports")])
 
 
 @router.post(
@@ -134,7 +135,7 @@ def add_export(
     with here.engine.begin() as connection:
 
         def create() -> dict[str, Any]:
-            made = _ask(here, "export_add", export=fields)
+            made = ask(here, "export_add", export=fields)
             told = {"path": made["path"], "pseudo": made["pseudo"]}
             record(connection, here.now_s(), caller.name, caller.address, "export.add", body.name, **told)
             return made
@@ -172,8 +173,8 @@ def change_export(
     before = _find(here, name)
     check_match(if_match, before.version)
     changes = body.model_dump(exclude_none=True, mode="json")
-    made = Export.model_validate(_ask(here, "export_set", name=name, version=before.version, changes=changes))
-    _audit(here, caller, "export.change", name, changed=sorted(changes))
+    made = Export.model_validate(ask(here, "export_set", name=name, version=before.version, changes=changes))
+    audit(here, caller, "export.change", name, changed=sorted(changes))
     response.headers["ETag"] = etag(made.version)
     return made
 
@@ -191,5 +192,5 @@ def remove_export(here: Here, caller: Caller, name: NamePath, if_match: IfMatch 
         before = _find(here, name)
         check_match(if_match, before.version)
         version = before.version
-    _ask(here, "export_remove", name=name, version=version)
-    _audit(here, caller, "export.remove", name)
+    ask(here, "export_remove", name=name, version=version)
+    audit(here, caller, "export.remove", name)

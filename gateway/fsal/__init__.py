@@ -57,4 +57,5 @@ def _fsal(owner: Owner, export_id: int, on_ready: Callable[[UpcallsLike], None])
         on_ready=ready,
         on_close=lambda: owner.exports.closed(export_id),
         root_inode=root_inode,
+        gate_capsule=owner.gate.gate_capsule(),
     )

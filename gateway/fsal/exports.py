@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from gateway import exports as files
+from gateway._core import failpoint
 from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.errors import ControlError
@@ -102,6 +103,7 @@ class Exports:
         self._usage: dict[int, Callable[[], Usage | None]] = {}
         self._last: dict[int, Usage] = {}
         self._gone = (0, 0, 0, 0)
+        self.on_change: Callable[[], None] = lambda: None
         self._open_lock = threading.Lock()
 
     def register(self, server: ControlServer) -> None:
@@ -136,6 +138,10 @@ class Exports:
         if known is not None and last:
             self._on_closed()
 
+    def ids(self) -> dict[str, int]:
+        """The numbers of the exports, by name."""
+        return {CONFIGURED_NAME: files.CONFIGURED_ID} | {one.name: one.id for one in self._kept.exports}
+
     def counted(self, export_id: int, usage: Callable[[], Usage | None]) -> None:
         """Where the figures of an export come from."""
         with self._open_lock:
@@ -143,7 +149,7 @@ class Exports:
 
     def usage(self) -> tuple[Usage, list[dict[str, object]]]:
         """What clients have moved since the start: in all, and by export."""
-        names = {files.CONFIGURED_ID: CONFIGURED_NAME} | {one.id: one.name for one in self._kept.exports}
+        names = {export_id: name for name, export_id in self.ids().items()}
         with self._open_lock:
             for export_id, ask in self._usage.items():
                 self._last[export_id] = ask() or self._last.get(export_id, NO_USAGE)
@@ -261,8 +267,10 @@ class Exports:
         """
         before = self._kept
         files.write(self._state, after)
+        failpoint("exports.after_file")
         self._serve(after)
         if not (why := self._reload()):
+            self.on_change()
             return
         log.error("export.refused", why=why)
         files.write(self._state, msgspec.structs.replace(before, next_id=after.next_id))

@@ -43,6 +43,7 @@ class CaudalFsal(Fsal):
         on_ready: Callable[[UpcallsLike], None],
         on_close: Callable[[], None],
         root_inode: int = ROOT_INODE,
+        gate_capsule: object | None = None,
     ) -> None:
         self.fsid = fsid
         self._namespace = namespace
@@ -51,6 +52,7 @@ class CaudalFsal(Fsal):
         self._on_ready = on_ready
         self._on_close = on_close
         self._root = root_inode
+        self._gate_capsule = gate_capsule
 
     # Life
 
@@ -65,6 +67,9 @@ class CaudalFsal(Fsal):
 
     def io(self) -> object:
         return self._io_capsule
+
+    def gate(self) -> object | None:
+        return self._gate_capsule
 
     def statfs(self) -> FsInfo:
         return self._fs_info()

@@ -273,6 +273,11 @@ class Fsal(ABC):
         None. Asked once, right after construction; the capsule is kept until after :meth:`close`."""
         return None
 
+    def gate(self) -> object | None:
+        """A PyCapsule "pyganesha.gate" (``include/pyganesha_gate.h``) that says when reads and writes of the native core may
+        go on, or None. Asked once, after :meth:`io`; kept as long."""
+        return None
+
     def load(self, inode: int, generation: int) -> None:
         """Makes an inode known to the native core, which did not have it. ESTALE if there is no such regular file."""
         raise FsalError(Status.STALE)

@@ -51,6 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "control",
             "errors",
             "exports",
+            "limits",
             "log",
             "state",
         )
@@ -75,6 +76,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_alerts",
         "gateway.cli_exports",
         "gateway.cli_keys",
+        "gateway.cli_limits",
         "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_recover",

@@ -23,6 +23,7 @@
 
 #include <semaphore.h>
 
+#include "pyganesha_gate.h"
 #include "pyganesha_io.h"
 
 /* --- Objects ------------------------------------------------------------------------------------------------- */
@@ -78,6 +79,8 @@ struct pyg_export {
 	PyObject *fs;
 	PyObject *io_capsule;
 	const struct pyganesha_io *io; /* NULL: Python serves the data */
+	PyObject *gate_capsule;
+	const struct pyganesha_gate *gate; /* NULL: nothing is limited */
 	bool reads_async; /* Fsal.read_async is overridden */
 	bool xattrs; /* Fsal.has_xattrs */
 	struct pyg_usage usage;

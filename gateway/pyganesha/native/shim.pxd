@@ -21,6 +21,13 @@ cdef extern from "pyganesha_io.h" nogil:
         uint32_t abi
         uint32_t size
 
+cdef extern from "pyganesha_gate.h" nogil:
+    const char *PYGANESHA_GATE_NAME
+    uint32_t PYGANESHA_GATE_ABI
+    struct pyganesha_gate:
+        uint32_t abi
+        uint32_t size
+
 cdef extern from "native.h" nogil:
     const char *PYGANESHA_PACKAGE
     int PYG_SET_MODE, PYG_SET_UID, PYG_SET_GID, PYG_SET_SIZE
@@ -37,6 +44,8 @@ cdef extern from "native.h" nogil:
         PyObject *fs
         PyObject *io_capsule
         const pyganesha_io *io
+        PyObject *gate_capsule
+        const pyganesha_gate *gate
         cbool reads_async
         cbool xattrs
         pyg_usage usage

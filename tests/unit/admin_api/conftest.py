@@ -16,7 +16,7 @@ from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
-from gateway import exports
+from gateway import exports, limits
 from gateway.errors import ControlError, NotRunningError
 
 STATUS: dict[str, Any] = {
@@ -47,6 +47,7 @@ class Gateway:
         self.refuses = ""
         self.status = STATUS
         self.exports: dict[str, dict[str, Any]] = {}
+        self.limits: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, dict[str, object]]] = []
 
     def connect(self, _timeout_s: float | None) -> "Gateway":
@@ -59,6 +60,8 @@ class Gateway:
             return self.status
         if op.startswith("export"):
             return self._export(op, **fields)
+        if op.startswith("limit"):
+            return self._limit(op, **fields)
         if op != "ping":
             self.calls.append((op, fields))
             if self.refuses:
@@ -85,6 +88,19 @@ class Gateway:
         found |= {**fields["changes"], "version": found["version"] + 1}
         return found
 
+    def _limit(self, op: str, **fields: Any) -> Any:
+        if op == "limits":
+            return list(self.limits.values())
+        if op == "limit_remove":
+            if fields["name"] not in self.limits:
+                raise ControlError("not_found", "there is no such limit")
+            return self.limits.pop(fields["name"]) and None
+        wanted = limits.parse(fields["limit"])
+        counts = {"passed": 0, "delayed": 0, "refused": 0, "delayed_s": 0.0, "active": True, "trial": False}
+        made = {**msgspec.to_builtins(wanted), **counts, "version": fields["version"] + 1}
+        self.limits[wanted.name] = made
+        return made
+
     def close(self) -> None:
         """Holds nothing."""
 
@@ -92,7 +108,7 @@ class Gateway:
 class Api:
     """The service, its gateway, and its clocks."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database: str = "") -> None:
         self.gateway = Gateway()
         self.now_s = 1_800_000_000.0
         ids = iter(range(1_000_000))
@@ -104,6 +120,7 @@ class Api:
             log=directory / "l",
             log_level="info",
             version="9.9",
+            database=database,
             certificate=None,
             certificate_key=None,
             config=[Setting("nfs_port", 2049, "default", "TCP port of NFS.")],

@@ -8,6 +8,7 @@ mod exceptions;
 mod fence;
 mod journal_tail;
 mod key_ring;
+mod limits;
 mod pack_store;
 mod replay;
 mod sim_world;
@@ -60,6 +61,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::Core>()?;
     module.add_class::<batch::FlushBatch>()?;
     module.add_class::<fence::PyFence>()?;
+    module.add_class::<limits::PyLimits>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<key_ring::KeyRing>()?;
     module.add_class::<key_ring::ObjectSealer>()?;
