@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from admin_api import meter, tables
 from admin_api.alert_rules import RULES, Facts, Machine, Rule, changed
@@ -60,7 +61,8 @@ class Alerts:
     def look(self, status: dict[str, Any] | None, values: Sequence[float], now_s: float) -> None:
         """Fires and ends what is due."""
         if (minute := int(now_s) // 60) != self._share_minute:
-            self._share, self._share_minute = self._spent(now_s), minute
+            self._share_minute = minute
+            self._share = self._budget(now_s)
         facts = Facts(status, values, self._share)
         with self._lock:
             for rule in self._rules.values():
@@ -68,7 +70,22 @@ class Alerts:
                 # What is switched off ends as if its value were well.
                 value = rule.value(facts) if rule.enabled else (rule.clear if machine.firing else None)
                 if machine.step(rule, value, now_s):
-                    self._turned(rule, value or 0.0, now_s, firing=machine.firing)
+                    self._turn(machine, rule, value or 0.0, now_s)
+
+    def _budget(self, now_s: float) -> float | None:
+        try:
+            return self._spent(now_s)
+        except SQLAlchemyError as error:
+            log.warning("alerts.no_budget", why=str(error)[:200])
+            return None
+
+    def _turn(self, machine: Machine, rule: Rule, value: float, now_s: float) -> None:
+        try:
+            self._turned(rule, value, now_s, firing=machine.firing)
+        except SQLAlchemyError as error:
+            # Nobody knows of it yet: it turns again when the database is there.
+            machine.firing = not machine.firing
+            log.warning("alerts.not_kept", rule=rule.name, why=str(error)[:200])
 
     def _turned(self, rule: Rule, value: float, now_s: float, *, firing: bool) -> None:
         log.warning("alert.fires" if firing else "alert.ends", rule=rule.name, value=value)

@@ -123,7 +123,7 @@ class Sampler:
                 samples.keep_minute(connection, self._minute, self._bucket.points())
                 self._meter.keep(connection, self._minute)
         except SQLAlchemyError:
-            log.exception("sampler.not_kept")
+            log.warning("sampler.not_kept", exc_info=True)
         else:
             self._meter.kept()
         self._bucket = Bucket()
