@@ -11,6 +11,7 @@ from admin_api.alerts import Alerts
 from admin_api.budget import spent_share
 from admin_api.link import GatewayLink
 from admin_api.notify import Notifier
+from admin_api.oidc import Oidc
 from admin_api.operations import Operations
 from admin_api.sampler import Sampler
 from admin_api.security import LoginLimit, Principal
@@ -30,6 +31,7 @@ class Services:
     sampler: Sampler
     notifier: Notifier
     alerts: Alerts
+    oidc: Oidc
     host: str
     new_id: Callable[[], str]
     logins: LoginLimit = field(default_factory=LoginLimit)
@@ -69,6 +71,7 @@ def build(
         sampler=sampler,
         notifier=notifier,
         alerts=alerts,
+        oidc=Oidc(monotonic_s),
         host=host,
         new_id=new_id,
     )
