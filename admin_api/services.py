@@ -16,6 +16,7 @@ from admin_api.operations import Operations
 from admin_api.sampler import Sampler
 from admin_api.security import LoginLimit, Principal
 from admin_api.settings import Settings
+from admin_api.syslog import Syslog
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Services:
     notifier: Notifier
     alerts: Alerts
     oidc: Oidc
+    syslog: Syslog | None
     host: str
     new_id: Callable[[], str]
     logins: LoginLimit = field(default_factory=LoginLimit)
@@ -72,6 +74,7 @@ def build(
         notifier=notifier,
         alerts=alerts,
         oidc=Oidc(monotonic_s),
+        syslog=Syslog(engine, settings.syslog, host) if settings.syslog else None,
         host=host,
         new_id=new_id,
     )
@@ -80,11 +83,15 @@ def build(
 def start(services: Services) -> None:
     services.notifier.start()
     services.sampler.start()
+    if services.syslog is not None:
+        services.syslog.start()
 
 
 def stop(services: Services) -> None:
     """Ends the threads; the database is whole and closed when this returns."""
     services.sampler.stop()
     services.notifier.stop()
+    if services.syslog is not None:
+        services.syslog.stop()
     services.link.close()
     services.engine.dispose()

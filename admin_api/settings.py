@@ -16,8 +16,8 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Paths are absolute. database: URL of a PostgreSQL database; empty: SQLite in `directory`. certificate and
-    certificate_key: PEM files; both None: the service makes its own.
+    """Paths are absolute. database: URL of a PostgreSQL database; empty: SQLite in `directory`. syslog: tcp://HOST:PORT or
+    tls://HOST:PORT; empty: nowhere. certificate and certificate_key: PEM files; both None: the service makes its own.
     """
 
     port: int
@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_level: str
     version: str
     database: str
+    syslog: str
     certificate: Path | None
     certificate_key: Path | None
     config: list[Setting]

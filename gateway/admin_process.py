@@ -47,6 +47,7 @@ def settings(config: Config) -> dict[str, object]:
         "log_level": config.log_level,
         "version": __version__,
         "database": config.admin_database,
+        "syslog": config.admin_syslog,
         "certificate": _text(config.admin_certificate),
         "certificate_key": _text(config.admin_certificate_key),
         "config": [

@@ -41,6 +41,7 @@ class Config:
     nlm_port: int
     admin_port: int
     admin_database: str
+    admin_syslog: str
     admin_certificate: Path | None
     admin_certificate_key: Path | None
     clients: tuple[str, ...]
@@ -124,6 +125,11 @@ KEYS: Final[dict[str, Key]] = {
         _fixed(""),
         "PostgreSQL database of the admin service (postgresql://USER:PASSWORD@HOST/DATABASE); empty: SQLite in the state"
         " directory.",
+    ),
+    "admin_syslog": Key(
+        values.collector,
+        _fixed(""),
+        "Where the audit goes as syslog (RFC 5424): tls://HOST:PORT or tcp://HOST:PORT; empty: nowhere.",
     ),
     "admin_certificate": Key(
         values.path_or_none,

@@ -262,6 +262,19 @@ def database(value: object) -> str:
     return "postgresql://" + text.partition("://")[2]
 
 
+def collector(value: object) -> str:
+    """Where syslog messages go: tcp://HOST:PORT or tls://HOST:PORT, or nothing."""
+    if value == "":
+        return ""
+    remedy = "give tls://HOST:6514 or tcp://HOST:601"
+    match = re.fullmatch(
+        r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?", _text(value, remedy)
+    )
+    if match is None or not 1 <= int(match[3] or 1) <= 65535:
+        raise WrongValueError(f"{value!r} is no address of a collector", remedy)
+    return match[0]
+
+
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)

@@ -20,12 +20,21 @@ from admin_api import tls
 from tests.support.caudal import PROGRAM, Caudal, undisturbed
 from tests.support.nfs3 import Nfs3
 from tests.support.processes import kill, wait_until
+from tests.unit.admin_api.test_syslog import Collector
 
 
 @pytest.fixture(scope="module")
-def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+def collector(private_network: None) -> Iterator[Collector]:
+    made = Collector()
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def server(collector: Collector, module_disk_path: Path) -> Iterator[Caudal]:
+    options = ("--admin-syslog", f"tcp://127.0.0.1:{collector.server_address[1]}")
     with undisturbed(module_disk_path) as make:
-        yield make(admin=True).start()
+        yield make(admin=True, options=options).start()
 
 
 def client(server: Caudal, token: str | None = None) -> httpx.Client:
@@ -160,6 +169,15 @@ def test_the_command_line_over_the_network(server: Caudal) -> None:
     assert "a valid token is needed" in server.run("health", *trusting, env=env).stderr
     actions = [one["action"] for one in json.loads(server.cli("audit", "list", "--json"))]
     assert actions[0] == "token.revoke"
+
+
+def test_the_audit_reaches_the_collector(server: Caudal, collector: Collector) -> None:
+    def told() -> bool:
+        # The first look only notes where the audit stands.
+        token_of(server, "viewer")
+        return any("token.create" in line for line in collector.got)
+
+    wait_until(told, "a record arrives", interval_s=1)
 
 
 def test_it_has_no_credential(server: Caudal) -> None:

@@ -1,11 +1,11 @@
 """Exports that come, change and go under real clients, while another client goes on reading."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.control import ControlClient
 from tests.support import uml
 from tests.support.caudal import EXPORT, Caudal, undisturbed
 from tests.support.processes import wait_until
@@ -25,7 +25,8 @@ def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
 
 
 def listed(server: Caudal) -> dict[str, dict[str, object]]:
-    return {one["name"]: one for one in json.loads(server.cli("export", "list", "--json"))}
+    with ControlClient(server.state / "run/control.sock") as control:
+        return {one["name"]: one for one in control.call("exports")}
 
 
 READER = """

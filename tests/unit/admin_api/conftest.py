@@ -121,6 +121,7 @@ class Api:
             log_level="info",
             version="9.9",
             database=database,
+            syslog="",
             certificate=None,
             certificate_key=None,
             config=[Setting("nfs_port", 2049, "default", "TCP port of NFS.")],
