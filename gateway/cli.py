@@ -29,6 +29,7 @@ from gateway.cli_limits import limit_app
 from gateway.cli_meter import meter_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
+from gateway.cli_support import support_app
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.errors import CaudalError, Exit, NotRunningError
 from gateway.state import StateDir
@@ -49,6 +50,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.add_typer(export_app, name="export")
 app.add_typer(limit_app, name="limit")
+app.add_typer(support_app, name="support")
 app.add_typer(meter_app, name="meter")
 app.add_typer(alert_app, name="alert")
 app.command("recover")(recover)

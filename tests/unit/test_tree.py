@@ -80,6 +80,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_recover",
+        "gateway.cli_support",
     ),
 }
 
