@@ -10,7 +10,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from admin_api import problems
 from admin_api.guard import COOKIE, GuardedRoute, public
 from admin_api.problems import Problem, ProblemBody
-from admin_api.routes import audit, cache, parts, quotas, tokens, users
+from admin_api.routes import (
+    alerts,
+    audit,
+    cache,
+    exports,
+    limits,
+    meter,
+    parts,
+    quotas,
+    samples,
+    sign_in,
+    tokens,
+    users,
+)
 from admin_api.services import Services
 
 MAX_BODY_BYTES: Final = 1 << 16
@@ -23,6 +36,10 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+def too_large_problem() -> Problem:
+    return Problem(413, "too_large", f"a body is at most {MAX_BODY_BYTES} bytes")
 
 
 class Edge:
@@ -38,6 +55,7 @@ class Edge:
         received = 0
         too_large = False
         begun = False
+        replaced = False
 
         async def bounded() -> Message:
             nonlocal received, too_large
@@ -45,20 +63,28 @@ class Edge:
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
                 too_large = True
-                raise Problem(413, "too_large", f"a body is at most {MAX_BODY_BYTES} bytes")
+                raise too_large_problem()
             return message
 
         async def dressed(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, replaced
+            body: Message | None = None
             if message["type"] == "http.response.start":
                 if too_large and not begun and message["status"] != 413:
                     # The framework reports what it could not read in words of its own.
-                    message["status"] = 413
+                    replaced = True
+                    told = too_large_problem().response()
+                    message = {"type": message["type"], "status": 413, "headers": told.raw_headers}
+                    body = {"type": "http.response.body", "body": bytes(told.body)}
                 begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+                await send(message)
+                if body is not None:
+                    await send(body)
+            elif not replaced:
+                await send(message)
 
         await self._app(scope, bounded, dressed)
 
@@ -86,16 +112,22 @@ def make_app(services: Services) -> FastAPI:
             cached.append(described(app))
         return JSONResponse(cached[0])
 
-    for router in (
-        users.router,
-        tokens.router,
-        audit.router,
-        parts.router,
-        cache.router,
-        quotas.router,
-        about,
+    for one in (
+        users,
+        tokens,
+        audit,
+        parts,
+        cache,
+        quotas,
+        exports,
+        limits,
+        samples,
+        meter,
+        alerts,
+        sign_in,
     ):
-        app.include_router(router, prefix="/v1")
+        app.include_router(one.router, prefix="/v1")
+    app.include_router(about, prefix="/v1")
     return app
 
 
@@ -106,6 +138,12 @@ def described(app: FastAPI) -> dict[str, Any]:
     schemas["ProblemBody"] = ProblemBody.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                operation["responses"] |= {
+                    str(status): text for status, text in problems.responses(413).items()
+                }
     found["components"]["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer"},
         "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},

@@ -74,7 +74,7 @@ class GatewayLink:
         self._call(STATUS_TIMEOUT_S, "ping")
 
     def ask(self, op: str, **fields: object) -> Any:
-        """Has the gateway tell something. Raises Problem as `change` does."""
+        """What the gateway answers, which changes nothing that figures show. Raises Problem as `change` does."""
         return self._call(ASK_TIMEOUT_S, op, **fields)
 
     def change(self, op: str, timeout_s: float | None, **fields: object) -> Any:
@@ -85,12 +85,6 @@ class GatewayLink:
             # Who made a change sees it in the next figures.
             self._tried_s = self._monotonic_s() - FRESH_S
         return done
-
-    def ask(self, op: str, timeout_s: float | None, **fields: object) -> Any:
-        """What the gateway answers, which changes nothing that figures show. Raises Problem: 503 when it is down, 409
-        when it refused.
-        """
-        return self._call(timeout_s, op, **fields)
 
     def _call(self, timeout_s: float | None, op: str, **fields: object) -> Any:
         client = self._connect(timeout_s)

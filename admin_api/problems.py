@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
 log = structlog.get_logger(__name__)
@@ -78,6 +79,14 @@ def install(app: FastAPI) -> None:
         told = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:5]]
         return Problem(422, "invalid", "; ".join(told), "see /v1/openapi.json").response()
 
+    async def conflict(_request: Request, _error: Exception) -> JSONResponse:
+        return Problem(409, "conflict", "somebody changed it at the same time", "read it again").response()
+
+    async def no_database(request: Request, error: Exception) -> JSONResponse:
+        log.error("database.failed", path=request.url.path, why=str(error)[:300])
+        told = "the admin service's database does not answer"
+        return Problem(503, "database_down", told, "its log says more", {"Retry-After": "5"}).response()
+
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         log.error("request.failed", path=request.url.path, exc_info=error)
         return Problem(500, "internal", "the admin service failed", "its log says more").response()
@@ -85,4 +94,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, ours)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(IntegrityError, conflict)
+    app.add_exception_handler(OperationalError, no_database)
     app.add_exception_handler(Exception, unforeseen)

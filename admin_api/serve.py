@@ -19,12 +19,11 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from admin_api import services, tls
 from admin_api import settings as settings_file
-from admin_api import tls
 from admin_api.app import make_app
 from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
-from admin_api.operations import Operations
 from admin_api.services import Services
 from admin_api.settings import Settings
 from admin_api.storage import open_engine
@@ -68,13 +67,14 @@ class Server(uvicorn.Server):
 def make_services(settings: Settings) -> Services:
     """Opens the database; the clock, ids and the gateway's client are the real ones."""
     now_s = lambda: time.clock_gettime(time.CLOCK_REALTIME)  # noqa: E731
-    return Services(
-        settings=settings,
-        engine=open_engine(settings.database_url),
-        link=GatewayLink(lambda timeout_s: ControlClient(settings.control_socket, timeout_s), time.monotonic),
-        operations=Operations(now_s, lambda: secrets.token_hex(8)),
+    return services.build(
+        settings,
+        open_engine(settings.database_url),
+        GatewayLink(lambda timeout_s: ControlClient(settings.control_socket, timeout_s), time.monotonic),
         now_s=now_s,
         monotonic_s=time.monotonic,
+        new_id=lambda: secrets.token_hex(8),
+        host=socket.gethostname(),
     )
 
 
@@ -120,9 +120,9 @@ def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
 
 async def run(settings: Settings) -> None:
     """Serves until TERM or INT. The local socket comes last: where it answers, the port does too."""
-    services = make_services(settings)
-    app = make_app(services)
-    now = lambda: datetime.datetime.fromtimestamp(services.now_s(), datetime.UTC)  # noqa: E731
+    made = make_services(settings)
+    app = make_app(made)
+    now = lambda: datetime.datetime.fromtimestamp(made.now_s(), datetime.UTC)  # noqa: E731
     certificate, key = settings.certificate, settings.certificate_key
     if certificate is None or key is None:
         certificate, key = tls.ensure(settings.directory, socket.gethostname(), now)
@@ -138,12 +138,12 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     logger.info("admin.serves", port=settings.port, pid=os.getpid())
+    services.start(made)
     try:
         await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
     finally:
         settings.admin_socket.unlink(missing_ok=True)
-        services.link.close()
-        services.engine.dispose()
+        services.stop(made)
     logger.info("admin.stopped")
 
 

@@ -16,7 +16,9 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Paths are absolute. certificate and certificate_key: PEM files; both None: the service makes its own."""
+    """Paths are absolute. database: URL of a PostgreSQL database; empty: SQLite in `directory`. syslog: tcp://HOST:PORT or
+    tls://HOST:PORT; empty: nowhere. certificate and certificate_key: PEM files; both None: the service makes its own.
+    """
 
     port: int
     directory: Path
@@ -25,12 +27,16 @@ class Settings(msgspec.Struct, frozen=True):
     log: Path
     log_level: str
     version: str
+    database: str
+    syslog: str
     certificate: Path | None
     certificate_key: Path | None
     config: list[Setting]
 
     @property
     def database_url(self) -> str:
+        if self.database:
+            return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"sqlite:///{self.directory / 'admin.db'}"
 
 

@@ -13,7 +13,7 @@ from admin_api import tables
 from admin_api.problems import Problem
 
 log = structlog.get_logger(__name__)
-HEAD: Final = "0001"
+HEAD: Final = "0003"
 AUDIT_ROWS: Final = 100_000
 IDEMPOTENCY_S: Final = 86400.0
 
@@ -24,7 +24,7 @@ class NewerDatabaseError(Exception):
 
 def open_engine(url: str) -> Engine:
     """The database of a URL, at the newest schema. Raises NewerDatabaseError."""
-    engine = create_engine(url)
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     with engine.begin() as connection:

@@ -168,6 +168,27 @@ class Fence:
         """valid; unconfirmed: past the lease, and serving goes on; waiting: replies wait; fenced."""
 
 @final
+class Limits:
+    """Limits on what clients read and write, and the gate that holds them to it."""
+
+    def __new__(cls) -> Self: ...
+    def set(self, rules: Sequence[tuple[str, int, bytes, int, float, float, float, float]]) -> None:
+        """Replaces all rules: (scope: server, export or clients; id of the export; network, 16 bytes; its prefix; bytes
+        read, bytes written, requests a second, 0 for any; seconds of credit). Raises CoreError.
+        """
+
+    def counts(self) -> list[tuple[int, int, int, float]]:
+        """Of each rule in turn, since it was set: requests that passed, those that were delayed, those that were told
+        to come again, seconds of delays.
+        """
+
+    def close(self) -> None:
+        """Lets everybody go who waits; nobody waits any more."""
+
+    def gate_capsule(self) -> object:
+        """The gate as C functions: a capsule "pyganesha.gate" of pyganesha_gate.h."""
+
+@final
 class FlushBatch:
     """Changes taken out of live inodes on their way into packs. Its inodes can not be taken again until it ends.
 

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.config import KEYS, Config
+from gateway.config_values import without_password
 from gateway.control import socket_address
 from gateway.processes import Child, Program, python, python_env
 from gateway.state import StateDir, write_atomically
@@ -45,18 +46,25 @@ def settings(config: Config) -> dict[str, object]:
         "log": str(state.logs / "admin.log"),
         "log_level": config.log_level,
         "version": __version__,
+        "database": config.admin_database,
+        "syslog": config.admin_syslog,
         "certificate": _text(config.admin_certificate),
         "certificate_key": _text(config.admin_certificate_key),
         "config": [
             {
                 "key": key,
-                "value": msgspec.to_builtins(getattr(config, key), enc_hook=str),
+                "value": _shown(key, config),
                 "source": "given" if key in config.explicit else "default",
                 "help": entry.help,
             }
             for key, entry in KEYS.items()
         ],
     }
+
+
+def _shown(key: str, config: Config) -> object:
+    value = getattr(config, key)
+    return without_password(value) if key == "admin_database" else msgspec.to_builtins(value, enc_hook=str)
 
 
 def _text(path: Path | None) -> str | None:

@@ -22,9 +22,14 @@ from rich.markup import escape
 
 from gateway import cli_admin, cli_cache, cli_quota, launch, log, status_view
 from gateway import config as configuration
+from gateway.cli_alerts import alert_app
+from gateway.cli_exports import export_app
 from gateway.cli_keys import key_app
+from gateway.cli_limits import limit_app
+from gateway.cli_meter import meter_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
+from gateway.cli_support import support_app
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.errors import CaudalError, Exit, NotRunningError
 from gateway.state import StateDir
@@ -43,6 +48,11 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
+app.add_typer(export_app, name="export")
+app.add_typer(limit_app, name="limit")
+app.add_typer(support_app, name="support")
+app.add_typer(meter_app, name="meter")
+app.add_typer(alert_app, name="alert")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 cli_cache.add_to(app, cache_app, cli_admin.operation_app)
@@ -98,6 +108,8 @@ def up(
     mountd_port: Annotated[Text, typer.Option(help=_help("mountd_port"))] = None,
     nlm_port: Annotated[Text, typer.Option(help=_help("nlm_port"))] = None,
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
+    admin_database: Annotated[Text, typer.Option(help=_help("admin_database"), metavar="URL")] = None,
+    admin_syslog: Annotated[Text, typer.Option(help=_help("admin_syslog"), metavar="URL")] = None,
     admin_certificate: Annotated[Text, typer.Option(help=_help("admin_certificate"), metavar="FILE")] = None,
     admin_certificate_key: Annotated[
         Text, typer.Option(help=_help("admin_certificate_key"), metavar="FILE")
@@ -105,6 +117,7 @@ def up(
     clients: Annotated[list[str] | None, typer.Option(help=_help("clients"), metavar="CIDR...")] = None,
     squash: Annotated[Text, typer.Option(help=_help("squash"))] = None,
     manage_gids: Annotated[Text, typer.Option(help=_help("manage_gids"))] = None,
+    trial: Annotated[Text, typer.Option(help=_help("trial"))] = None,
     encryption_key: Annotated[Text, typer.Option(help=_help("encryption_key"), metavar="FILE")] = None,
     journal: Annotated[list[str] | None, typer.Option(help=_help("journal"), metavar="DIR...")] = None,
     l1_bytes: Annotated[Text, typer.Option(help=_help("l1_bytes"))] = None,

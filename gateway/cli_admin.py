@@ -124,7 +124,8 @@ def _told(answer: "httpx.Response") -> CaudalError:
     return NotRunningError(message, hint) if answer.status_code == 503 else CaudalError(message, hint)
 
 
-def _show(value: Any, *, as_json: bool, title: str) -> None:
+def show(value: Any, *, as_json: bool, title: str) -> None:
+    """Tells an answer."""
     if as_json:
         typer.echo(json.dumps(value, indent=2))
     elif isinstance(value, dict):
@@ -134,7 +135,7 @@ def _show(value: Any, *, as_json: bool, title: str) -> None:
 
 
 def show_rows(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """As a table, or as JSON."""
+    """Tells a list, as a table of some of its columns."""
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -200,11 +201,12 @@ def token_revoke(
     ca_file: CaFile = None,
 ) -> None:
     """Make a token unknown."""
-    Service(state, server, ca_file).call("DELETE", f"tokens/{_segment(token_id)}")
+    Service(state, server, ca_file).call("DELETE", f"tokens/{segment(token_id)}")
     out().print(f"revoked {escape(token_id)}")
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
+    """A name as part of a path."""
     from urllib.parse import quote
 
     return quote(text, safe="")
@@ -246,7 +248,7 @@ def user_remove(
     name: str, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
 ) -> None:
     """Remove a user; their sessions end."""
-    Service(state, server, ca_file).call("DELETE", f"users/{_segment(name)}")
+    Service(state, server, ca_file).call("DELETE", f"users/{segment(name)}")
     out().print(f"removed {escape(name)}")
 
 
@@ -256,7 +258,7 @@ def user_passwd(
 ) -> None:
     """Set a user's password; their sessions end."""
     service = Service(state, server, ca_file)
-    path = f"users/{_segment(name)}"
+    path = f"users/{segment(name)}"
     etag = service.send("GET", path).headers["etag"]
     service.call("PATCH", path, {"password": _password()}, If_Match=etag)
     out().print(f"set the password of {escape(name)}")
@@ -289,7 +291,7 @@ def journal_flush(
     while wait and operation["state"] == "running":
         time.sleep(POLL_S)
         operation = service.call("GET", f"operations/{operation['id']}")
-    _show(operation, as_json=as_json, title="operation")
+    show(operation, as_json=as_json, title="operation")
     if operation["state"] == "failed":
         raise CaudalError(f"the flush failed: {operation['error']}", "everything stays in the journal")
 
@@ -312,20 +314,20 @@ def operation_show(
     as_json: AsJson = False,
 ) -> None:
     """Show one operation."""
-    found = Service(state, server, ca_file).call("GET", f"operations/{_segment(operation_id)}")
-    _show(found, as_json=as_json, title="operation")
+    found = Service(state, server, ca_file).call("GET", f"operations/{segment(operation_id)}")
+    show(found, as_json=as_json, title="operation")
 
 
 def _reader(path: str, text: str) -> Callable[..., None]:
     """A command that shows what GET of a path gives."""
 
-    def show(
+    def command(
         state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
     ) -> None:
-        _show(Service(state, server, ca_file).call("GET", path), as_json=as_json, title=path)
+        show(Service(state, server, ca_file).call("GET", path), as_json=as_json, title=path)
 
-    show.__doc__ = text
-    return show
+    command.__doc__ = text
+    return command
 
 
 def add_to(app: typer.Typer, cache_app: typer.Typer) -> None:

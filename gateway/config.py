@@ -42,11 +42,14 @@ class Config:
     mountd_port: int
     nlm_port: int
     admin_port: int
+    admin_database: str
+    admin_syslog: str
     admin_certificate: Path | None
     admin_certificate_key: Path | None
     clients: tuple[str, ...]
     squash: str
     manage_gids: bool
+    trial: bool
     encryption_key: Path | None
     journal: tuple[Path, ...]
     l1_bytes: int
@@ -127,6 +130,17 @@ KEYS: Final[dict[str, Key]] = {
     "admin_port": Key(
         values.port_or_any, fixed(8443), "TCP port of the admin service (HTTPS); 0 turns it off."
     ),
+    "admin_database": Key(
+        values.database,
+        fixed(""),
+        "PostgreSQL database of the admin service (postgresql://USER:PASSWORD@HOST/DATABASE); empty: SQLite in the state"
+        " directory.",
+    ),
+    "admin_syslog": Key(
+        values.collector,
+        fixed(""),
+        "Where the audit goes as syslog (RFC 5424): tls://HOST:PORT or tcp://HOST:PORT; empty: nowhere.",
+    ),
     "admin_certificate": Key(
         values.path_or_none,
         fixed(None),
@@ -145,6 +159,11 @@ KEYS: Final[dict[str, Key]] = {
         values.yes_or_no,
         fixed(False),
         "Look up users' groups on this machine, so that more than 16 count; unknown users get nothing.",
+    ),
+    "trial": Key(
+        values.yes_or_no,
+        fixed(False),
+        "Hold the whole server to 64 MiB and 2000 reads and writes a second, as fits a trial.",
     ),
     "encryption_key": Key(
         values.path_or_none,

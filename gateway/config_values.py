@@ -282,6 +282,37 @@ def store(value: object) -> str:
     return f"az://{container}/{prefix}" if prefix else f"az://{container}"
 
 
+def database(value: object) -> str:
+    """The URL of a PostgreSQL database, or nothing."""
+    if value == "":
+        return ""
+    remedy = (
+        "give postgresql://USER:PASSWORD@HOST/DATABASE, or leave it out for SQLite in the state directory"
+    )
+    text = _text(value, remedy)
+    if not text.startswith(("postgresql://", "postgres://")) or re.search(r'["\s\x00-\x1f\x7f]', text):
+        raise WrongValueError("it is not the URL of a PostgreSQL database", remedy)
+    return "postgresql://" + text.partition("://")[2]
+
+
+def collector(value: object) -> str:
+    """Where syslog messages go: tcp://HOST:PORT or tls://HOST:PORT, or nothing."""
+    if value == "":
+        return ""
+    remedy = "give tls://HOST:6514 or tcp://HOST:601"
+    match = re.fullmatch(
+        r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?", _text(value, remedy)
+    )
+    if match is None or not 1 <= int(match[3] or 1) <= 65535:
+        raise WrongValueError(f"{value!r} is no address of a collector", remedy)
+    return match[0]
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
 def export(value: object) -> str:
     """The path that clients mount."""
     remedy = 'give an absolute path such as "/data"'

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from gateway.config import Config
+from gateway.exports import MAX_IO_BYTES, SQUASH, conf_of
 from gateway.state import StateDir
 
 FSAL_NAME: Final = "PYGANESHA"
 FACTORY: Final = "gateway.fsal:create"
-# Read and write sizes beyond what one RPC carries (MaxRPCSendBufferSize, 1 MiB) only confuse clients.
-MAX_IO_BYTES: Final = 1 << 20
-
-_SQUASH: Final = {"none": "No_Root_Squash", "root": "Root_Squash", "all": "All_Squash"}
 _LEVELS: Final = {"debug": "DEBUG", "info": "EVENT", "warning": "WARN", "error": "CRIT"}
 
 
@@ -102,6 +99,8 @@ LOG {{
     Components {{
         # Neither D-Bus nor Kerberos is used; that they are missing is no news.
         DBUS = FATAL;
+        # By it we know that a reload of the exports has ended.
+        CONFIG = EVENT;
         NFS_CB = MAJ;
     }}
 }}
@@ -116,7 +115,7 @@ EXPORT {{
     SecType = sys;
     # Who is not named below gets nothing.
     Access_Type = None;
-    Squash = {_SQUASH[config.squash]};
+    Squash = {SQUASH[config.squash]};
     Manage_Gids = {gids};
     MaxRead = {MAX_IO_BYTES};
     MaxWrite = {MAX_IO_BYTES};
@@ -127,7 +126,7 @@ EXPORT {{
         Clients = {", ".join(config.clients)};
         Protocols = {protocols};
         Access_Type = RW;
-        Squash = {_SQUASH[config.squash]};
+        Squash = {SQUASH[config.squash]};
         Manage_Gids = {gids};
     }}
 
@@ -136,7 +135,9 @@ EXPORT {{
         {fsal.block}
     }}
 }}
-"""
+
+# Exports that were added while it served.
+{conf_of(state.exports_conf)}"""
 
 
 def _quoted(text: object) -> str:

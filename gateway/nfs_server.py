@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from gateway import client_records_file, ganesha_conf, rpc
+from gateway import client_records_file, exports, ganesha_conf, rpc
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import ControlError, NotRunningError, Reason, StartError
@@ -113,8 +113,8 @@ class NfsServer:
             self._write_configuration()
             self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
             self._child.start(now_s, ("-E", str(self._next_server_epoch())))
-        except OSError as error:
-            self._error = unusable(self._state.root, error)
+        except (OSError, StartError) as error:
+            self._error = error if isinstance(error, StartError) else unusable(self._state.root, error)
             log.error("nfs.not_started", message=self._error.message)
             self._child.schedule_restart(now_s)
 
@@ -123,6 +123,8 @@ class NfsServer:
         grace = has_client_records(self._state.ganesha)
         text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
         write_atomically(self._conf_file, text.encode())
+        kept = exports.read(self._state)
+        exports.write_conf(self._state, kept, manage_gids=self._config.manage_gids)
         self._state.start_error_file.unlink(missing_ok=True)
 
     def _restore_client_records(self) -> None:

@@ -122,7 +122,7 @@ def _job(
     number = str(here.link.change(op, TIMEOUT_S, path=path)["id"])
 
     def cancel() -> None:
-        here.link.ask("cache_job_cancel", ASK_TIMEOUT_S, id=number)
+        here.link.ask("cache_job_cancel", id=number)
 
     try:
         made = here.operations.start(kind, caller.name, _follow(here, number), cancel)
@@ -137,7 +137,7 @@ def _job(
 def _follow(here: Services, number: str) -> Callable[[Progress], dict[str, Any]]:
     def work(progress: Progress) -> dict[str, Any]:
         while True:
-            job = here.link.ask("cache_job", ASK_TIMEOUT_S, id=number)
+            job = here.link.ask("cache_job", id=number)
             progress(**job["progress"])
             if job["state"] == "cancelled":
                 raise CancelledError
@@ -224,7 +224,7 @@ class Policy(BaseModel):
 @router.get("/cache/policy", openapi_extra=needs(Role.VIEWER), responses=READS)
 def show_policy(here: Here) -> Policy:
     """What the policy of the cache's size decided, and why."""
-    return Policy.model_validate(here.link.ask("cache_policy", ASK_TIMEOUT_S))
+    return Policy.model_validate(here.link.ask("cache_policy"))
 
 
 class Activity(BaseModel):
@@ -242,13 +242,13 @@ class Activity(BaseModel):
 @router.get("/activity", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 409, 422, 503))
 def show_activity(here: Here, most: int = Query(default=20, ge=1, le=512)) -> Activity:
     """The clients, files and directories that are used most just now."""
-    return Activity.model_validate(here.link.ask("activity", ASK_TIMEOUT_S, most=most))
+    return Activity.model_validate(here.link.ask("activity", most=most))
 
 
 @router.get("/cache/pins", openapi_extra=needs(Role.VIEWER), responses=READS)
 def list_pins(here: Here) -> Pins:
     """What is pinned."""
-    return Pins.model_validate(here.link.ask("cache_pins", ASK_TIMEOUT_S))
+    return Pins.model_validate(here.link.ask("cache_pins"))
 
 
 @router.post("/cache/pins", status_code=202, openapi_extra=needs(Role.OPERATOR), responses=WORK)

@@ -1,13 +1,20 @@
-"""Our Fsal and what stands behind it. Ganesha's configuration names `gateway.fsal:create`."""
+"""Our Fsal and what stands behind it. Ganesha's configuration names `gateway.fsal:create` for the export of the
+configuration, which comes first, and `gateway.fsal:create_export` for the others.
+"""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway import config, log
+from gateway.exports import CONFIGURED_ID
 from gateway.fsal.filesystem import CaudalFsal
 from gateway.fsal.owner import Owner
-from gateway.pyganesha import Fsal
+from gateway.pyganesha import Fsal, UpcallsLike
 from gateway.state import StateDir
+
+_owners: list[Owner] = []
+"""The file system of this process, once it is open."""
 
 
 def create(options: str) -> Fsal:
@@ -23,12 +30,33 @@ def create(options: str) -> Fsal:
     except Exception as error:
         state.write_start_error(error)
         raise
+    _owners.append(owner)
+    return _fsal(owner, CONFIGURED_ID, lambda upcalls: owner.ready(upcalls.orphaned))
+
+
+def create_export(options: str) -> Fsal:
+    """The Fsal of one more export of the same file system; `options`: its number."""
+    if not _owners:
+        raise RuntimeError("the file system is not open")
+    # What runs before clients come was begun by the first.
+    return _fsal(_owners[0], int(options), lambda _upcalls: None)
+
+
+def _fsal(owner: Owner, export_id: int, on_ready: Callable[[UpcallsLike], None]) -> Fsal:
+    root_inode = owner.exports.opened(export_id)
+
+    def ready(upcalls: UpcallsLike) -> None:
+        owner.exports.counted(export_id, upcalls.usage)
+        on_ready(upcalls)
+
     return CaudalFsal(
         owner.namespace,
         fsid=(int.from_bytes(owner.fs_id[:8], "big") >> 1, int.from_bytes(owner.fs_id[8:], "big") >> 1),
         io_capsule=owner.core.io_capsule(),
         fs_info=owner.fs_info,
-        on_ready=owner.ready,
-        on_close=owner.close,
+        on_ready=ready,
+        on_close=lambda: owner.exports.closed(export_id),
         on_found=owner.caching.parents.note,
+        root_inode=root_inode,
+        gate_capsule=owner.gate.gate_capsule(),
     )

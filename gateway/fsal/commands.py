@@ -54,6 +54,8 @@ class Commands:
         dirty = owner.core.dirty()
         counts = owner.counts()
         stats["cache"] = {**stats["cache"], **owner.caching.describe()}
+        total, by_export = owner.exports.usage()
+        stats["io"] = {**stats["io"], "read_bytes": total[1], "written_bytes": total[3]}
         stats["journal"] = {**stats["journal"], "oldest_unflushed_s": dirty.oldest_age_s}
         return {
             **stats,
@@ -76,6 +78,7 @@ class Commands:
             "alerts": alerts(stats["journal"]),
             "disks": self._disks(),
             "quotas": figures(owner.namespace),
+            "exports": by_export,
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,
@@ -199,9 +202,15 @@ class Commands:
 def _disk(directory: Path) -> dict[str, object]:
     try:
         status = os.statvfs(directory)
+        device = directory.stat().st_dev
     except OSError as error:
         return {"path": str(directory), "error": os.strerror(error.errno or 0)}
-    return {"path": str(directory), "free_bytes": status.f_bavail * status.f_frsize}
+    return {
+        "path": str(directory),
+        "free_bytes": status.f_bavail * status.f_frsize,
+        "total_bytes": status.f_blocks * status.f_frsize,
+        "device": device,
+    }
 
 
 def _asks_the_store(handler: Handler) -> Handler:

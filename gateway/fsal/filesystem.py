@@ -17,6 +17,7 @@ from gateway.pyganesha import (
     FsInfo,
     SetAttributes,
     Status,
+    UpcallsLike,
     XattrMode,
 )
 
@@ -25,7 +26,7 @@ READDIR_PAGE = 128
 
 
 class CaudalFsal(Fsal):
-    """One file system, served as one export."""
+    """One export of a file system: the directory `root_inode` and what lies below it."""
 
     # Operations compute for microseconds, and wait for the journal when they have left Python; what waits for SQL to read
     # a disk holds up the others, who would mostly wait for the same disk.
@@ -39,9 +40,11 @@ class CaudalFsal(Fsal):
         fsid: tuple[int, int],
         io_capsule: object,
         fs_info: Callable[[int], FsInfo],
-        on_ready: Callable[[Callable[[int], bool]], None],
+        on_ready: Callable[[UpcallsLike], None],
         on_close: Callable[[], None],
         on_found: Callable[[int, int, bytes], None] = lambda _inode, _directory, _name: None,
+        root_inode: int = ROOT_INODE,
+        gate_capsule: object | None = None,
     ) -> None:
         """on_found: hears of each inode in which directory and by what name it was found."""
         self.fsid = fsid
@@ -51,6 +54,8 @@ class CaudalFsal(Fsal):
         self._on_ready = on_ready
         self._on_close = on_close
         self._on_found = on_found
+        self._root = root_inode
+        self._gate_capsule = gate_capsule
 
     # Life
 
@@ -58,7 +63,7 @@ class CaudalFsal(Fsal):
         upcalls = self.upcalls
         if upcalls is None:
             raise RuntimeError("ready() comes after the up-calls are set")
-        self._on_ready(upcalls.orphaned)
+        self._on_ready(upcalls)
 
     def close(self) -> None:
         self._on_close()
@@ -66,13 +71,16 @@ class CaudalFsal(Fsal):
     def io(self) -> object:
         return self._io_capsule
 
+    def gate(self) -> object | None:
+        return self._gate_capsule
+
     def statfs(self, inode: int) -> FsInfo:
         return self._fs_info(inode)
 
     # Attributes
 
     def root(self) -> AnyAttributes:
-        return self._namespace.getattr(ROOT_INODE)
+        return self._namespace.getattr(self._root)
 
     def getattr(self, inode: int, generation: int) -> AnyAttributes:
         # Both come from a client's handle and may be anything.

@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 
 import structlog
 
-from gateway._core import Core, CorruptError, Fence, StaleJournalError
+from gateway._core import Core, CorruptError, Fence, Limits, StaleJournalError
 from gateway.cache.settings import Settings
 from gateway.config import Config
 from gateway.control import ControlServer
@@ -28,18 +28,21 @@ from gateway.fsal.caching import Caching, kept_settings
 from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
+from gateway.fsal.exports import Exports, Reload
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
+from gateway.fsal.limits import LimitKeeper
 from gateway.fsal.mirrors import Mirrors, published
 from gateway.fsal.quota_commands import QuotaCommands, SoftLimits
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
+from gateway.metadata import namespace as names
 from gateway.metadata.attributes import Counts
 from gateway.metadata.checkpoint import checkpoint_lsn
 from gateway.metadata.clock import SystemClock
 from gateway.metadata.database import Database, sqlite_url
-from gateway.metadata.namespace import Limits, Namespace
+from gateway.metadata.namespace import Namespace
 from gateway.objects import core_options, open_root_store
 from gateway.objects.container import RootStore
 from gateway.objects.ownership import Claim, ContestedError, Ownership, OwnershipLostError
@@ -117,7 +120,7 @@ class Owner:
             self.database,
             clock=clock,
             epoch=self.epoch,
-            limits=Limits(inodes=bounds.rows, names=bounds.names, changed=bounds.changed),
+            limits=names.Limits(inodes=bounds.rows, names=bounds.names, changed=bounds.changed),
         )
         self._recover()
         self.progress = Progress(lambda: clock.now_ns() / 1e9)
@@ -158,7 +161,8 @@ class Owner:
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
-        QuotaCommands(self.namespace, config.export).register(self.control)
+        QuotaCommands(self.namespace, self.config.export).register(self.control)
+        self._open_exports(state)
         self.control.start()
         self._stack.callback(self.control.close)
         self._watch()
@@ -189,6 +193,15 @@ class Owner:
             accept_loss=state.accept_loss_file.exists(),
             **published(self.database, self.ownership),
         )
+
+    def _open_exports(self, state: StateDir) -> None:
+        self.exports = Exports(self.config, self.namespace, Reload(state), self.close)
+        self.exports.register(self.control)
+        self.gate = Limits()
+        self._stack.callback(self.gate.close)
+        keeper = LimitKeeper(state, self.gate, self.exports.ids, trial=self.config.trial)
+        keeper.register(self.control)
+        self.exports.on_change = keeper.apply
 
     def _watch(self) -> None:
         soft_limits = SoftLimits(self.namespace)

@@ -34,6 +34,12 @@ class UpcallsLike(Protocol):
         """
         ...
 
+    def usage(self) -> tuple[int, int, int, int] | None:
+        """What clients have moved through the export since it was made: reads, bytes read, writes, bytes written. None once
+        it is closing.
+        """
+        ...
+
 
 class ReadRequestLike(Protocol):
     """A read to be answered later; see :meth:`Fsal.read_async`."""
@@ -265,6 +271,11 @@ class Fsal(ABC):
     def io(self) -> object | None:
         """A PyCapsule "pyganesha.io" with the C functions of ``include/pyganesha_io.h`` that serve the data from now on, or
         None. Asked once, right after construction; the capsule is kept until after :meth:`close`."""
+        return None
+
+    def gate(self) -> object | None:
+        """A PyCapsule "pyganesha.gate" (``include/pyganesha_gate.h``) that says when reads and writes of the native core may
+        go on, or None. Asked once, after :meth:`io`; kept as long."""
         return None
 
     def load(self, inode: int, generation: int) -> None:

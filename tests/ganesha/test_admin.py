@@ -1,26 +1,40 @@
 """The admin service beside a real server: TLS, tokens, figures, and what happens when one of the two dies."""
 
 import datetime
+import http.server
 import json
 import os
 import signal
 import ssl
 import stat
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from admin_api import tls
-from tests.support.caudal import Caudal, undisturbed
+from tests.support.caudal import PROGRAM, Caudal, undisturbed
+from tests.support.nfs3 import Nfs3
 from tests.support.processes import kill, wait_until
+from tests.unit.admin_api.test_syslog import Collector
 
 
 @pytest.fixture(scope="module")
-def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+def collector(private_network: None) -> Iterator[Collector]:
+    made = Collector()
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def server(collector: Collector, module_disk_path: Path) -> Iterator[Caudal]:
+    options = ("--admin-syslog", f"tcp://127.0.0.1:{collector.server_address[1]}")
     with undisturbed(module_disk_path) as make:
-        yield make(admin=True).start()
+        yield make(admin=True, options=options).start()
 
 
 def client(server: Caudal, token: str | None = None) -> httpx.Client:
@@ -77,6 +91,70 @@ def test_figures_of_real_work(server: Caudal) -> None:
             assert json.loads(next(lines).removeprefix("data: "))["journal"]["bytes"] > 0
 
 
+def test_samples_and_meter_of_real_work(server: Caudal) -> None:
+    before = json.loads(server.cli("meter", "show", "--from", "-1h", "--json"))["quantities"]
+    server.cli("export", "add", "counted", "--path", "/", "--allow", "127.0.0.0/8=rw,none")
+    with Nfs3(server.nfs_port, "/counted", mountd_port=server.mountd_port) as nfs:
+        nfs.write_file("/metered", b"x" * 300_000)
+        assert len(nfs.read_file("/metered")) == 300_000
+
+    def metered() -> dict[str, Any]:
+        return json.loads(server.cli("meter", "show", "--from", "-1h", "--json"))
+
+    wait_until(
+        lambda: metered()["quantities"]["read_bytes"] >= before["read_bytes"] + 300_000, "it is metered"
+    )
+    found = metered()
+    exports = {one["name"]: one for one in found["exports"]}
+    assert (exports["counted"]["written_bytes"], exports["counted"]["read_bytes"]) == (300_000, 300_000)
+    assert found["cost"] is None
+    server.cli("meter", "prices", "--currency", "EUR", "--set", "vm_hour=3600")
+    priced = metered()
+    assert priced["cost"] == pytest.approx(priced["quantities"]["up_s"])
+    server.cli("export", "remove", "counted")
+    with client(server, token_of(server, "viewer")) as viewer:
+        shown = viewer.get("samples", params={"series": "written_bytes,used_bytes"}).json()["series"]
+        assert sum(point[1] for point in shown["written_bytes"]["points"]) > 0
+        assert shown["used_bytes"]["points"][-1][1] >= 300_000
+        assert viewer.get("activity/capacity").json()["forecast"] == []
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.signatures.append(self.headers["X-Caudal-Signature"])  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+def test_an_alert_of_a_real_gateway_reaches_a_webhook(server: Caudal) -> None:
+    hook: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    hook.signatures = []
+    thread = threading.Thread(target=hook.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{hook.server_port}/"
+        words = ("alert", "target", "add", "ops", "--webhook", url, "--state", str(server.state))
+        command = [str(PROGRAM), *words]
+        subprocess.run(command, input="a secret of many signs\n", text=True, check=True, capture_output=True)
+        assert "took it" in server.cli("alert", "test", "ops")
+        # The journal of a file system that was written to is never quite empty.
+        server.cli("alert", "set", "journal-full", "--above", "0", "--clear", "0", "--for", "0")
+        wait_until(lambda: len(hook.signatures) == 2, "the alert is told")
+        fired = json.loads(server.cli("alert", "list", "--firing", "--json"))
+        assert [one["rule"] for one in fired] == ["journal-full"]
+        server.cli("alert", "set", "journal-full", "--above", "1", "--clear", "0.9", "--clear-for", "0")
+        wait_until(lambda: len(hook.signatures) == 3, "and its end")
+        server.cli("alert", "target", "remove", "ops")
+    finally:
+        hook.shutdown()
+        thread.join()
+        hook.server_close()
+
+
 def test_the_command_line_over_the_network(server: Caudal) -> None:
     env = {"CAUDAL_TOKEN": token_of(server, "admin")}
     remote = ("--server", f"https://localhost:{server.admin_port}", "--json")
@@ -91,6 +169,15 @@ def test_the_command_line_over_the_network(server: Caudal) -> None:
     assert "a valid token is needed" in server.run("health", *trusting, env=env).stderr
     actions = [one["action"] for one in json.loads(server.cli("audit", "list", "--json"))]
     assert actions[0] == "token.revoke"
+
+
+def test_the_audit_reaches_the_collector(server: Caudal, collector: Collector) -> None:
+    def told() -> bool:
+        # The first look only notes where the audit stands.
+        token_of(server, "viewer")
+        return any("token.create" in line for line in collector.got)
+
+    wait_until(told, "a record arrives", interval_s=1)
 
 
 def test_it_has_no_credential(server: Caudal) -> None:

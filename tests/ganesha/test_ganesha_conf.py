@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import exports
 from gateway.config import Config
 from gateway.ganesha_conf import Fsal, render
 from gateway.state import StateDir
@@ -30,6 +31,7 @@ def serving(chosen: Config, *prefix: str, grace: bool = False) -> Iterator[State
     (exported / "hello").touch()
     conf = state.ganesha / "ganesha.conf"
     conf.write_text(render(chosen, Fsal("VFS", VFS, str(exported)), (4,), grace=grace))
+    exports.write_conf(state, exports.Kept(), manage_gids=False)
     log = state.logs / "ganesha.log"
     command = [GANESHA, "-F", "-f", str(conf), "-L", str(log), "-p", str(state.run / "nfsd.lock")]
     process = subprocess.Popen([*prefix, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -66,7 +68,12 @@ def test_two_servers_side_by_side(disk_path: Path) -> None:
         assert "skipping GRACE" in (one.logs / "ganesha.log").read_text()
         assert "Now IN GRACE" in (two.logs / "ganesha.log").read_text()
         for state in (one, two):
-            assert {path.name for path in state.ganesha.iterdir()} == {"ganesha.conf", "v4recov", "v4old"}
+            assert {path.name for path in state.ganesha.iterdir()} == {
+                "ganesha.conf",
+                "exports.conf",
+                "v4recov",
+                "v4old",
+            }
 
 
 LOOPBACK = "ip link set lo up"

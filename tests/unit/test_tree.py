@@ -61,6 +61,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "config",
             "control",
             "errors",
+            "exports",
+            "limits",
             "log",
             "state",
         )
@@ -83,11 +85,16 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli",
         "gateway.cli_journal",
         "gateway.cli_admin",
+        "gateway.cli_alerts",
         "gateway.cli_cache",
+        "gateway.cli_exports",
         "gateway.cli_keys",
+        "gateway.cli_limits",
+        "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_quota",
         "gateway.cli_recover",
+        "gateway.cli_support",
     ),
 }
 

@@ -15,9 +15,13 @@ pub mod fence;
 #[cfg(test)]
 mod fence_test;
 pub mod flush;
+pub mod gate;
 pub mod ground;
 pub mod inode;
 pub mod journaled;
+pub mod limits;
+#[cfg(test)]
+mod limits_test;
 pub mod mirrors;
 pub mod operation;
 #[cfg(test)]

@@ -5,9 +5,7 @@
 
 static void free_export(struct pyg_export *x)
 {
-	pyg_opens_fini(&x->opens);
-	if (x->is_gated)
-		sem_destroy(&x->gate);
+	pyg_unshare(x);
 	gsh_free(x->factory);
 	gsh_free(x->options);
 	gsh_free(x);
@@ -118,7 +116,6 @@ fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, st
 	int status;
 
 	x->id = op_ctx->ctx_export->export_id;
-	pyg_opens_init(&x->opens);
 	fsal_export_init(&x->export);
 	x->export.exp_ops.release = export_release;
 	x->export.exp_ops.lookup_path = lookup_path;

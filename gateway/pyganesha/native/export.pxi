@@ -30,6 +30,13 @@ cdef class Upcalls:
         return self.x == NULL or bool(pyg_export_mark_orphan(self.x, inode))
 
 
+    def usage(self):
+        """What clients have moved through the export since it was made: reads, bytes read, writes, bytes written."""
+        if self.x == NULL:
+            return None
+        return (self.x.usage.reads, self.x.usage.read_bytes, self.x.usage.writes, self.x.usage.written_bytes)
+
+
 cdef object _make_fs(pyg_export *x):
     """Imports the factory and calls it with the options."""
     factory = x.factory.decode()
@@ -60,6 +67,21 @@ cdef int _bind_io(pyg_export *x, object fs) except -1:
     return 0
 
 
+cdef int _bind_gate(pyg_export *x, object fs) except -1:
+    """Takes the gate before the native core, where there is one."""
+    cdef const pyganesha_gate *gate
+    capsule = fs.gate() if x.io != NULL else None
+    if capsule is None:
+        return 0
+    gate = <const pyganesha_gate *>PyCapsule_GetPointer(capsule, PYGANESHA_GATE_NAME)
+    if gate.abi != PYGANESHA_GATE_ABI or gate.size < sizeof(pyganesha_gate):
+        raise RuntimeError(f"the gate has ABI {gate.abi}, {gate.size} bytes; the shim {PYGANESHA_GATE_ABI}, {sizeof(pyganesha_gate)}")
+    Py_INCREF(capsule)
+    x.gate_capsule = <PyObject *>capsule
+    x.gate = gate
+    return 0
+
+
 cdef public int pyg_py_create_export(pyg_export *x) noexcept with gil:
     cdef Upcalls upcalls
     fs = None
@@ -69,9 +91,9 @@ cdef public int pyg_py_create_export(pyg_export *x) noexcept with gil:
         x.fsid_major = major
         x.fsid_minor = minor
         _bind_io(x, fs)
+        _bind_gate(x, fs)
         x.reads_async = x.io == NULL and type(fs).read_async is not Fsal.read_async
-        if fs.calls_max:
-            pyg_gate_open(x, fs.calls_max)
+        pyg_share(x, fs.calls_max)
         x.xattrs = bool(fs.has_xattrs)
         upcalls = Upcalls()
         upcalls.x = x
@@ -93,6 +115,7 @@ cdef void _forget(pyg_export *x, object fs) noexcept:
     """Closes the file system, and only then lets go of its native core."""
     cdef PyObject *held = x.fs
     cdef PyObject *capsule = x.io_capsule
+    cdef PyObject *gate = x.gate_capsule
     try:
         if fs is not None:
             if isinstance(fs.upcalls, Upcalls):
@@ -104,8 +127,11 @@ cdef void _forget(pyg_export *x, object fs) noexcept:
     x.io = NULL
     x.fs = NULL
     x.io_capsule = NULL
+    x.gate = NULL
+    x.gate_capsule = NULL
     Py_XDECREF(held)
     Py_XDECREF(capsule)
+    Py_XDECREF(gate)
 
 
 cdef public void pyg_py_close_export(pyg_export *x) noexcept with gil:

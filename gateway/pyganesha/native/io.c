@@ -10,6 +10,7 @@ struct pyg_io_call {
 	struct fsal_io_arg *arg;
 	void *caller_arg;
 	struct gsh_export *context; /* the op context of the request is gone by the time of an asynchronous completion */
+	uint32_t uid; /* the caller's: of a delayed request the op context is not there when it goes on */
 	bool is_read;
 };
 
@@ -28,6 +29,7 @@ static struct pyg_io_call *new_call(struct pyg_object *o, fsal_async_cb callback
 		.arg = arg,
 		.caller_arg = caller_arg,
 		.context = op_ctx->ctx_export,
+		.uid = op_ctx->creds.caller_uid,
 		.is_read = is_read,
 	};
 	return call;
@@ -41,13 +43,17 @@ static void drop_call(struct pyg_io_call *call)
 		spare_call = call;
 }
 
-static void fill_result(struct fsal_io_arg *arg, bool is_read, size_t amount, bool flag)
+static void fill_result(struct pyg_export *x, struct fsal_io_arg *arg, bool is_read, size_t amount, bool flag)
 {
+	struct pyg_usage *usage = &x->usage;
+
 	arg->io_amount = amount;
 	if (is_read)
 		arg->end_of_file = flag;
 	else
 		arg->fsal_stable = flag;
+	__atomic_add_fetch(is_read ? &usage->reads : &usage->writes, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(is_read ? &usage->read_bytes : &usage->written_bytes, amount, __ATOMIC_RELAXED);
 }
 
 /* Completes on the thread that made the call, inside of Ganesha's request. */
@@ -78,14 +84,14 @@ static void core_done(void *token, int error, size_t amount, bool flag)
 	fsal_status_t status = error ? pyg_status_of_errno(-error) : pyg_status(ERR_FSAL_NO_ERROR);
 
 	if (!error)
-		fill_result(call->arg, call->is_read, amount, flag);
+		fill_result(call->export, call->arg, call->is_read, amount, flag);
 	complete_elsewhere(call, status);
 }
 
 void pyg_io_complete(struct pyg_io_call *call, int status, size_t amount, bool flag)
 {
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(call->arg, call->is_read, amount, flag);
+		fill_result(call->export, call->arg, call->is_read, amount, flag);
 	complete_elsewhere(call, pyg_status(status));
 }
 
@@ -111,10 +117,11 @@ static int ask_core(struct pyg_io_call *call, size_t *amount, bool *flag)
 	*amount = bytes_of(arg);
 	*flag = arg->fsal_stable; /* a stable write is DONE only when durable */
 	return io->write(io->core, key->inode, key->generation, arg->offset, arg->iov, arg->iov_count, arg->fsal_stable,
-			 op_ctx->creds.caller_uid, core_done, call);
+			 call->uid, core_done, call);
 }
 
-static void io_by_core(struct pyg_io_call *call)
+/* `complete`: complete_here inside of the request, complete_elsewhere after a delay. */
+static void io_by_core(struct pyg_io_call *call, void (*complete)(struct pyg_io_call *, fsal_status_t))
 {
 	const struct pyg_key key = call->object->key;
 	struct pyg_export *x = call->export;
@@ -129,7 +136,7 @@ static void io_by_core(struct pyg_io_call *call)
 		if (rc == PYGANESHA_PENDING)
 			return; /* the call may be gone already */
 		if (rc == PYGANESHA_DONE) {
-			fill_result(call->arg, call->is_read, amount, flag);
+			fill_result(call->export, call->arg, call->is_read, amount, flag);
 			status = pyg_status(ERR_FSAL_NO_ERROR);
 			break;
 		}
@@ -143,7 +150,47 @@ static void io_by_core(struct pyg_io_call *call)
 			break;
 		}
 	}
-	complete_here(call, status);
+	complete(call, status);
+}
+
+static void go_on(void *token)
+{
+	io_by_core(token, complete_elsewhere);
+}
+
+/* The caller's address in 16 bytes, IPv4 in its mapped form; zeros where Ganesha itself asks. */
+static void client_address(uint8_t out[16])
+{
+	const sockaddr_t *from = op_ctx->caller_addr;
+
+	memset(out, 0, 16);
+	if (!from)
+		return;
+	if (from->ss_family == AF_INET6) {
+		memcpy(out, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+	} else if (from->ss_family == AF_INET) {
+		out[10] = out[11] = 0xff;
+		memcpy(out + 12, &((const struct sockaddr_in *)from)->sin_addr, 4);
+	}
+}
+
+static void io_when_admitted(struct pyg_io_call *call)
+{
+	const struct pyganesha_gate *gate = call->export->gate;
+	uint8_t client[16];
+	int rc;
+
+	if (gate) {
+		client_address(client);
+		rc = gate->admit(gate->gate, call->export->id, client, call->is_read, bytes_of(call->arg), go_on, call);
+		if (rc == PYGANESHA_PENDING)
+			return; /* the call may be gone already */
+		if (rc < 0) {
+			complete_here(call, pyg_status_of_errno(-rc));
+			return;
+		}
+	}
+	io_by_core(call, complete_here);
 }
 
 static void read_by_python(struct pyg_io_call *call)
@@ -163,7 +210,7 @@ static void read_by_python(struct pyg_io_call *call)
 		status = PYG_CALL(x, pyg_py_read(x, inode, arg->offset, arg->iov, arg->iov_count, &amount, &eof));
 	}
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(arg, true, amount, eof);
+		fill_result(x, arg, true, amount, eof);
 	complete_here(call, pyg_status(status));
 }
 
@@ -179,7 +226,7 @@ static void write_by_python(struct pyg_io_call *call)
 	status = PYG_CALL(call->export, pyg_py_write(call->export, call->object->key.inode, arg->offset, arg->iov, arg->iov_count,
 						     arg->fsal_stable, &caller, &amount, &stable));
 	if (status == ERR_FSAL_NO_ERROR)
-		fill_result(arg, false, amount, stable);
+		fill_result(call->export, arg, false, amount, stable);
 	complete_here(call, pyg_status(status));
 }
 
@@ -212,7 +259,7 @@ static void read2(struct fsal_obj_handle *handle, bool bypass, fsal_async_cb cal
 		return;
 	}
 	if (x->io)
-		io_by_core(new_call(o, callback, arg, caller_arg, true));
+		io_when_admitted(new_call(o, callback, arg, caller_arg, true));
 	else
 		read_by_python(new_call(o, callback, arg, caller_arg, true));
 }
@@ -233,7 +280,7 @@ static void write2(struct fsal_obj_handle *handle, bool bypass, fsal_async_cb ca
 		return;
 	}
 	if (x->io)
-		io_by_core(new_call(o, callback, arg, caller_arg, false));
+		io_when_admitted(new_call(o, callback, arg, caller_arg, false));
 	else
 		write_by_python(new_call(o, callback, arg, caller_arg, false));
 }

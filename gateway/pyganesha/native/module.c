@@ -72,6 +72,20 @@ static fsal_status_t init_config(struct fsal_module *module, config_file_t confi
 	return pyg_status(ERR_FSAL_NO_ERROR);
 }
 
+static fsal_status_t (*check_update)(struct fsal_module *, void *, struct config_error_type *, struct fsal_export *, struct fsal_module *);
+
+/* An export stays what it is while its rules change: those are Ganesha's. For each such export of a reload Ganesha 4.3 takes a
+ * reference to the module that it never gives back, and complains of them when it ends. */
+static fsal_status_t pyg_update_export(struct fsal_module *module, void *parse_node, struct config_error_type *errors,
+				       struct fsal_export *original, struct fsal_module *updated_super)
+{
+	fsal_status_t status = check_update(module, parse_node, errors, original, updated_super);
+
+	if (!FSAL_IS_ERROR(status))
+		fsal_put(module);
+	return status;
+}
+
 MODULE_INIT void pyganesha_load(void)
 {
 	if (register_fsal(&pyg_module.fsal, "PYGANESHA", FSAL_MAJOR_VERSION, FSAL_MINOR_VERSION, FSAL_ID_NO_PNFS)) {
@@ -80,6 +94,8 @@ MODULE_INIT void pyganesha_load(void)
 	}
 	pyg_module.fsal.m_ops.init_config = init_config;
 	pyg_module.fsal.m_ops.create_export = pyg_create_export;
+	check_update = pyg_module.fsal.m_ops.update_export;
+	pyg_module.fsal.m_ops.update_export = pyg_update_export;
 	fsal_default_obj_ops_init(&pyg_module.ops);
 	pyg_object_ops(&pyg_module.ops);
 	pyg_open_ops(&pyg_module.ops);

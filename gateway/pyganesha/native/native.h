@@ -23,6 +23,7 @@
 
 #include <semaphore.h>
 
+#include "pyganesha_gate.h"
 #include "pyganesha_io.h"
 
 /* --- Objects ------------------------------------------------------------------------------------------------- */
@@ -60,6 +61,14 @@ struct pyg_open_table {
 	int32_t inodes; /* entries; atomic */
 };
 
+/* What clients have moved through an export since it was made; atomic. */
+struct pyg_usage {
+	uint64_t reads;
+	uint64_t read_bytes;
+	uint64_t writes;
+	uint64_t written_bytes;
+};
+
 struct pyg_export {
 	struct fsal_export export;
 	char *factory; /* "module:callable" */
@@ -70,8 +79,19 @@ struct pyg_export {
 	PyObject *fs;
 	PyObject *io_capsule;
 	const struct pyganesha_io *io; /* NULL: Python serves the data */
+	PyObject *gate_capsule;
+	const struct pyganesha_gate *gate; /* NULL: nothing is limited */
 	bool reads_async; /* Fsal.read_async is overridden */
 	bool xattrs; /* Fsal.has_xattrs */
+	struct pyg_usage usage;
+	struct pyg_shared *shared; /* from the time its Fsal is known */
+};
+
+/* What all exports of one file system have in common; by fsid_major. */
+struct pyg_shared {
+	struct pyg_shared *next;
+	uint64_t fsid_major;
+	unsigned int exports;
 	bool is_gated; /* Fsal.calls_max is set: `gate` counts the calls that may still enter */
 	sem_t gate;
 	struct pyg_open_table opens;
@@ -153,7 +173,8 @@ struct pyg_io_call;
 
 int pyg_start_python(void); /* 0, or -1 after logging why */
 bool pyg_python_runs(void);
-void pyg_gate_open(struct pyg_export *x, unsigned int calls_max); /* before the first call */
+void pyg_share(struct pyg_export *x, unsigned int calls_max); /* before the first call; calls_max 0: no gate */
+void pyg_unshare(struct pyg_export *x);
 void pyg_tell_caller(const struct pyganesha_io *io); /* whose operation this thread does next */
 void pyg_enter(struct pyg_export *x); /* before a call of pyg_py_*, and after it: */
 int pyg_leave(struct pyg_export *x, int status); /* the status, or that of making it durable */
@@ -197,7 +218,7 @@ static inline fsal_status_t pyg_status(int major)
 void pyg_set_errno_table(const int *table, size_t length);
 fsal_status_t pyg_status_of_errno(int error); /* of a positive errno */
 
-/* open_table.c */
+/* shared.c, open_table.c */
 void pyg_opens_init(struct pyg_open_table *t);
 void pyg_opens_fini(struct pyg_open_table *t);
 fsal_status_t pyg_opens_change(struct pyg_open_table *t, uint64_t inode, fsal_openflags_t from, fsal_openflags_t to);

@@ -15,10 +15,10 @@ static fsal_status_t change_open(struct pyg_export *x, uint64_t inode, struct st
 	fsal_status_t status = pyg_status(ERR_FSAL_NO_ERROR);
 
 	if (wanted == FSAL_O_CLOSED) {
-		if (fd->openflags != FSAL_O_CLOSED && pyg_opens_release(&x->opens, inode, fd->openflags))
+		if (fd->openflags != FSAL_O_CLOSED && pyg_opens_release(&x->shared->opens, inode, fd->openflags))
 			(void)PYG_CALL(x, pyg_py_released(x, inode));
 	} else {
-		status = pyg_opens_change(&x->opens, inode, fd->openflags, wanted);
+		status = pyg_opens_change(&x->shared->opens, inode, fd->openflags, wanted);
 	}
 	if (!FSAL_IS_ERROR(status))
 		fd->openflags = wanted;
@@ -71,7 +71,7 @@ static fsal_status_t open_handle(struct pyg_export *x, struct pyg_object *o, str
 	fsal_status_t status = pyg_status(ERR_FSAL_NO_ERROR);
 	struct pyganesha_attributes a;
 
-	status = state ? change_open(x, o->key.inode, state, flags) : pyg_opens_check(&x->opens, o->key.inode, flags, false);
+	status = state ? change_open(x, o->key.inode, state, flags) : pyg_opens_check(&x->shared->opens, o->key.inode, flags, false);
 	if (FSAL_IS_ERROR(status))
 		return status;
 	if (flags & FSAL_O_TRUNC)
@@ -121,7 +121,7 @@ static fsal_status_t take_existing(struct pyg_export *x, struct pyg_object *o, f
 	/* Ganesha checks the caller's access to the file only when we are back. */
 	status = pyg_may_write(a);
 	if (!FSAL_IS_ERROR(status))
-		status = pyg_opens_check(&x->opens, o->key.inode, FSAL_O_WRITE, false);
+		status = pyg_opens_check(&x->shared->opens, o->key.inode, FSAL_O_WRITE, false);
 	if (!FSAL_IS_ERROR(status))
 		status = truncate_to_zero(x, o);
 	if (!FSAL_IS_ERROR(status))

@@ -155,7 +155,7 @@ bool pyg_opens_mark_orphan(struct pyg_open_table *t, uint64_t inode)
 
 bool pyg_export_mark_orphan(struct pyg_export *x, uint64_t inode)
 {
-	return pyg_opens_mark_orphan(&x->opens, inode);
+	return pyg_opens_mark_orphan(&x->shared->opens, inode);
 }
 
 struct fsal_fd *pyg_fd_of(struct state_t *state)
@@ -167,5 +167,5 @@ fsal_status_t pyg_may_access(struct pyg_export *x, struct pyg_object *o, struct 
 {
 	if (state && (pyg_fd_of(state)->openflags & wanted) == wanted)
 		return pyg_status(ERR_FSAL_NO_ERROR);
-	return pyg_opens_check(&x->opens, o->key.inode, wanted, bypass);
+	return pyg_opens_check(&x->shared->opens, o->key.inode, wanted, bypass);
 }

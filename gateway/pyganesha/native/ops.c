@@ -180,7 +180,7 @@ static void note_orphan(struct pyg_export *x, const struct pyg_key *key)
 
 	if (PYG_CALL(x, pyg_py_getattr(x, key->inode, key->generation, &a)) != ERR_FSAL_NO_ERROR || a.nlink > 0)
 		return;
-	if (!pyg_opens_mark_orphan(&x->opens, key->inode))
+	if (!pyg_opens_mark_orphan(&x->shared->opens, key->inode))
 		(void)PYG_CALL(x, pyg_py_released(x, key->inode));
 }
 
@@ -206,11 +206,11 @@ static fsal_status_t rename_name(struct fsal_obj_handle *handle, struct fsal_obj
 	fsal_status_t status;
 
 	/* Ganesha does not say what the new name holds. It matters to permissions, and while anything is open to orphans. */
-	if (op_ctx->creds.caller_uid != 0 || __atomic_load_n(&x->opens.inodes, __ATOMIC_SEQ_CST) > 0)
+	if (op_ctx->creds.caller_uid != 0 || __atomic_load_n(&x->shared->opens.inodes, __ATOMIC_SEQ_CST) > 0)
 		replaces = PYG_CALL(x, pyg_py_lookup(x, inode_of(new_directory), new_name, &a)) == ERR_FSAL_NO_ERROR;
 	if (replaces) {
 		victim = (struct pyg_key){ x->fsid_major, a.inode, a.generation };
-		victim_open = a.inode != inode_of(handle) && pyg_opens_is_open(&x->opens, a.inode);
+		victim_open = a.inode != inode_of(handle) && pyg_opens_is_open(&x->shared->opens, a.inode);
 	}
 	status = may_rename(x, pyg_object_of(handle), pyg_object_of(old_directory), pyg_object_of(new_directory),
 			    replaces ? &victim : NULL);
@@ -227,7 +227,7 @@ static fsal_status_t remove_name(struct fsal_obj_handle *directory, struct fsal_
 {
 	struct pyg_export *x = pyg_current_export();
 	struct pyg_object *victim = pyg_object_of(handle);
-	bool victim_open = pyg_opens_is_open(&x->opens, victim->key.inode);
+	bool victim_open = pyg_opens_is_open(&x->shared->opens, victim->key.inode);
 	fsal_status_t status = pyg_may_remove(x, pyg_object_of(directory), &victim->key);
 
 	if (FSAL_IS_ERROR(status))

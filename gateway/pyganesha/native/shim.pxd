@@ -21,11 +21,20 @@ cdef extern from "pyganesha_io.h" nogil:
         uint32_t abi
         uint32_t size
 
+cdef extern from "pyganesha_gate.h" nogil:
+    const char *PYGANESHA_GATE_NAME
+    uint32_t PYGANESHA_GATE_ABI
+    struct pyganesha_gate:
+        uint32_t abi
+        uint32_t size
+
 cdef extern from "native.h" nogil:
     const char *PYGANESHA_PACKAGE
     int PYG_SET_MODE, PYG_SET_UID, PYG_SET_GID, PYG_SET_SIZE
     int PYG_SET_ATIME, PYG_SET_MTIME, PYG_SET_ATIME_NOW, PYG_SET_MTIME_NOW
     int ERR_FSAL_NO_ERROR, ERR_FSAL_SERVERFAULT, ERR_FSAL_BAD_INIT
+    struct pyg_usage:
+        uint64_t reads, read_bytes, writes, written_bytes
     struct pyg_export:
         char *factory
         char *options
@@ -35,8 +44,11 @@ cdef extern from "native.h" nogil:
         PyObject *fs
         PyObject *io_capsule
         const pyganesha_io *io
+        PyObject *gate_capsule
+        const pyganesha_gate *gate
         cbool reads_async
         cbool xattrs
+        pyg_usage usage
     struct pyg_set_attributes:
         uint32_t mask, mode, uid, gid
         uint64_t size
@@ -63,6 +75,6 @@ cdef extern from "native.h" nogil:
     void pyg_io_complete(pyg_io_call *call, int status, size_t amount, cbool flag)
     int pyg_invalidate(pyg_export *x, uint64_t inode, uint64_t generation)
     cbool pyg_in_operation()
-    void pyg_gate_open(pyg_export *x, unsigned int calls_max)
+    void pyg_share(pyg_export *x, unsigned int calls_max)
     cbool pyg_export_mark_orphan(pyg_export *x, uint64_t inode)
     void *gsh_malloc(size_t size)

@@ -42,11 +42,6 @@ void pyg_thread_enter(void)
 
 /* Waiting for Python's lock is dear when many do it: each waiter wakes every switch interval to ask for it, and makes its holder
  * drop it half-way. Those beyond Fsal.calls_max wait here instead, asleep. */
-void pyg_gate_open(struct pyg_export *x, unsigned int calls_max)
-{
-	x->is_gated = sem_init(&x->gate, 0, calls_max) == 0;
-}
-
 void pyg_tell_caller(const struct pyganesha_io *io)
 {
 	if (io->caller)
@@ -62,8 +57,8 @@ void pyg_enter(struct pyg_export *x)
 		pyg_tell_caller(x->io);
 		x->io->begin(x->io->core);
 	}
-	if (x->is_gated)
-		while (sem_wait(&x->gate) != 0)
+	if (x->shared->is_gated)
+		while (sem_wait(&x->shared->gate) != 0)
 			; /* EINTR */
 }
 
@@ -73,8 +68,8 @@ int pyg_leave(struct pyg_export *x, int status)
 
 	if (--calls > 0)
 		return status;
-	if (x->is_gated)
-		sem_post(&x->gate);
+	if (x->shared->is_gated)
+		sem_post(&x->shared->gate);
 	if (!x->io)
 		return status;
 	rc = x->io->settle(x->io->core);

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 
+from admin_api import services
 from admin_api.app import make_app
 from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
-from admin_api.operations import Operations
-from admin_api.services import Services
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
+from gateway import exports, limits
 from gateway.errors import ControlError, NotRunningError
 
 STATUS: dict[str, Any] = {
@@ -121,6 +122,8 @@ class Gateway:
         self.down = False
         self.refuses = ""
         self.status = STATUS
+        self.exports: dict[str, dict[str, Any]] = {}
+        self.limits: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, dict[str, object]]] = []
         self.answers: dict[str, Any] = {**ANSWERS, **QUOTA_ANSWERS}
         self.refusals: dict[str, ControlError] = {}
@@ -133,6 +136,10 @@ class Gateway:
             raise NotRunningError("no server answers")
         if op == "status":
             return self.status
+        if op.startswith("export"):
+            return self._export(op, **fields)
+        if op.startswith("limit"):
+            return self._limit(op, **fields)
         if op != "ping":
             self.calls.append((op, fields))
             if self.refuses:
@@ -141,6 +148,39 @@ class Gateway:
                 raise self.refusals[op]
         return self.answers.get(op, {"dirty_bytes": 0})
 
+    def _export(self, op: str, **fields: Any) -> Any:
+        if op == "exports":
+            return list(self.exports.values())
+        if op == "export_add":
+            wanted = msgspec.to_builtins(exports.parse(fields["export"]))
+            if wanted["name"] in self.exports:
+                raise ControlError("exists", "there is such an export already")
+            made = {**wanted, "id": len(self.exports) + 2, "version": 1, "configured": False, "serving": True}
+            self.exports[wanted["name"]] = made
+            return made
+        found = self.exports.get(fields["name"])
+        if found is None:
+            raise ControlError("not_found", "there is no such export")
+        if fields["version"] not in (None, found["version"]):
+            raise ControlError("changed_meanwhile", "somebody changed it meanwhile")
+        if op == "export_remove":
+            return self.exports.pop(fields["name"]) and None
+        found |= {**fields["changes"], "version": found["version"] + 1}
+        return found
+
+    def _limit(self, op: str, **fields: Any) -> Any:
+        if op == "limits":
+            return list(self.limits.values())
+        if op == "limit_remove":
+            if fields["name"] not in self.limits:
+                raise ControlError("not_found", "there is no such limit")
+            return self.limits.pop(fields["name"]) and None
+        wanted = limits.parse(fields["limit"])
+        counts = {"passed": 0, "delayed": 0, "refused": 0, "delayed_s": 0.0, "active": True, "trial": False}
+        made = {**msgspec.to_builtins(wanted), **counts, "version": fields["version"] + 1}
+        self.limits[wanted.name] = made
+        return made
+
     def close(self) -> None:
         """Holds nothing."""
 
@@ -148,7 +188,7 @@ class Gateway:
 class Api:
     """The service, its gateway, and its clocks."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database: str = "") -> None:
         self.gateway = Gateway()
         self.now_s = 1_800_000_000.0
         ids = iter(range(1_000_000))
@@ -160,18 +200,23 @@ class Api:
             log=directory / "l",
             log_level="info",
             version="9.9",
+            database=database,
+            syslog="",
             certificate=None,
             certificate_key=None,
             config=[Setting("nfs_port", 2049, "default", "TCP port of NFS.")],
         )
         clock: Callable[[], float] = lambda: self.now_s  # noqa: E731
-        self.services = Services(
-            settings=settings,
-            engine=open_engine(settings.database_url),
-            link=GatewayLink(self.gateway.connect, clock),
-            operations=Operations(clock, lambda: f"{next(ids):016x}"),
+        engine = open_engine(settings.database_url)
+        link = GatewayLink(self.gateway.connect, clock)
+        self.services = services.build(
+            settings,
+            engine,
+            link,
             now_s=clock,
             monotonic_s=clock,
+            new_id=lambda: f"{next(ids):016x}",
+            host="nas",
         )
         self.app: FastAPI = make_app(self.services)
 

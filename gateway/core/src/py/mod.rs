@@ -9,6 +9,7 @@ mod exceptions;
 mod fence;
 mod journal_tail;
 mod key_ring;
+mod limits;
 mod pack_store;
 mod quotas;
 mod replay;
@@ -72,6 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batch::FlushBatch>()?;
     module.add_class::<block_cache::BlockCache>()?;
     module.add_class::<fence::PyFence>()?;
+    module.add_class::<limits::PyLimits>()?;
     module.add_class::<pack_store::PackStore>()?;
     module.add_class::<quotas::Quotas>()?;
     module.add_class::<key_ring::KeyRing>()?;

@@ -1,0 +1,196 @@
+"""/v1/exports: what clients mount. The gateway keeps them; the one of the configuration is shown and is changed there."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from admin_api.guard import GuardedRoute, needs
+from admin_api.problems import Problem, responses
+from admin_api.routes.common import (
+    Caller,
+    Here,
+    IdempotencyKey,
+    IfMatch,
+    Name,
+    NamePath,
+    check_match,
+    etag,
+)
+from admin_api.security import Principal, Role
+from admin_api.services import Services
+from admin_api.storage import once, record
+
+router = APIRouter(route_class=GuardedRoute, tags=["exports"])
+TIMEOUT_S: Final = 60.0
+STATUSES: Final = {"not_found": 404, "changed_meanwhile": 412, "invalid": 422}
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+Client = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class ExportRule(BaseModel):
+    """What some clients may: addresses, networks, host names, @netgroups or *. The first rule that names a client holds."""
+
+    model_config = ConfigDict(extra="forbid")
+    clients: Annotated[list[Client], Field(min_length=1, max_length=200)]
+    access: Literal["rw", "ro", "none"] = "rw"
+    squash: Literal["none", "root", "all"] = "root"
+
+
+Rules = Annotated[list[ExportRule], Field(min_length=1, max_length=100)]
+Security = Annotated[list[Annotated[str, Field(max_length=16)]], Field(min_length=1, max_length=4)]
+"""sys or none."""
+
+
+class NewExport(BaseModel):
+    """path: a directory, from the root of the file system. pseudo: the path that clients mount."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "projects",
+                    "path": "/projects",
+                    "pseudo": "/projects",
+                    "rules": [{"clients": ["10.0.0.0/8"], "access": "rw", "squash": "root"}],
+                }
+            ]
+        },
+    )
+    name: Name
+    path: Text
+    pseudo: Text
+    rules: Rules
+    security: Security = ["sys"]
+    read_only: bool = False
+
+
+class ExportChange(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"read_only": True}]})
+    rules: Rules | None = None
+    security: Security | None = None
+    read_only: bool | None = None
+
+
+class Export(BaseModel):
+    """configured: it is the configuration's. serving: clients can mount it; false where its directory is gone."""
+
+    name: str
+    id: int
+    path: str
+    pseudo: str
+    rules: list[ExportRule]
+    security: list[str]
+    read_only: bool
+    version: int
+    configured: bool
+    serving: bool
+
+
+class Exports(BaseModel):
+    items: list[Export]
+
+
+def ask(here: Services, op: str, **fields: object) -> Any:
+    """An operation of the gateway; its refusals have the status that fits them."""
+    try:
+        return here.link.change(op, TIMEOUT_S, **fields)
+    except Problem as problem:
+        status = STATUSES.get(problem.code, problem.status)
+        raise Problem(status, problem.code, problem.detail, problem.hint, problem.headers) from problem
+
+
+def audit(here: Services, caller: Principal, action: str, name: str, **detail: object) -> None:
+    """Records a change that the gateway made."""
+    with here.engine.begin() as connection:
+        record(connection, here.now_s(), caller.name, caller.address, action, name, **detail)
+
+
+def _find(here: Services, name: str) -> Export:
+    for found in ask(here, "exports"):
+        if found["name"] == name:
+            return Export.model_validate(found)
+    raise Problem(404, "not_found", f"there is no export {name}")
+
+
+@router.get("/exports", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 409, 503))
+def list_exports(here: Here) -> Exports:
+    """All exports, that of the configuration first."""
+    return Exports(items=[Export.model_validate(one) for one in ask(here, "exports")])
+
+
+@router.post(
+    "/exports",
+    status_code=201,
+    openapi_extra=needs(Role.ADMIN),
+    responses=responses(400, 401, 403, 409, 422, 503),
+)
+def add_export(
+    here: Here, caller: Caller, body: NewExport, response: Response, key: IdempotencyKey = None
+) -> Export:
+    """Serves one more directory. Clients of other exports do not notice."""
+    fields = body.model_dump(mode="json")
+    here.link.check()
+    with here.engine.begin() as connection:
+
+        def create() -> dict[str, Any]:
+            made = ask(here, "export_add", export=fields)
+            told = {"path": made["path"], "pseudo": made["pseudo"]}
+            record(connection, here.now_s(), caller.name, caller.address, "export.add", body.name, **told)
+            return made
+
+        made = once(connection, here.now_s(), caller.name, "exports", key, fields, create)
+    response.headers["ETag"] = etag(made["version"])
+    response.headers["Location"] = f"/v1/exports/{body.name}"
+    return Export.model_validate(made)
+
+
+@router.get(
+    "/exports/{name}", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 404, 409, 422, 503)
+)
+def show_export(here: Here, name: NamePath, response: Response) -> Export:
+    """One export; the ETag is what a change must name."""
+    found = _find(here, name)
+    response.headers["ETag"] = etag(found.version)
+    return found
+
+
+@router.patch(
+    "/exports/{name}",
+    openapi_extra=needs(Role.ADMIN),
+    responses=responses(400, 401, 403, 404, 409, 412, 422, 428, 503),
+)
+def change_export(
+    here: Here,
+    caller: Caller,
+    name: NamePath,
+    body: ExportChange,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Export:
+    """Changes who may do what; it holds from the next request of a client on. Paths are not changed."""
+    before = _find(here, name)
+    check_match(if_match, before.version)
+    changes = body.model_dump(exclude_none=True, mode="json")
+    made = Export.model_validate(ask(here, "export_set", name=name, version=before.version, changes=changes))
+    audit(here, caller, "export.change", name, changed=sorted(changes))
+    response.headers["ETag"] = etag(made.version)
+    return made
+
+
+@router.delete(
+    "/exports/{name}",
+    status_code=204,
+    openapi_extra=needs(Role.ADMIN),
+    responses=responses(401, 403, 404, 409, 412, 422, 503),
+)
+def remove_export(here: Here, caller: Caller, name: NamePath, if_match: IfMatch = None) -> None:
+    """Ends an export: its clients get ESTALE; the files stay. If-Match may be left out."""
+    version = None
+    if if_match is not None:
+        before = _find(here, name)
+        check_match(if_match, before.version)
+        version = before.version
+    ask(here, "export_remove", name=name, version=version)
+    audit(here, caller, "export.remove", name)

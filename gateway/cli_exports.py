@@ -1,0 +1,137 @@
+"""`caudal export`: what clients mount beside the export of the configuration."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from gateway.cli_admin import AsJson, CaFile, Server, Service, segment, show, show_rows
+from gateway.cli_parts import State, out
+from gateway.config import DEFAULT_STATE
+from gateway.errors import ConfigError
+
+export_app = typer.Typer(help="What clients mount.", no_args_is_help=True)
+
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="CLIENT=ACCESS[,SQUASH]",
+        help="What a client (address, network, host, @netgroup, *) may: rw, ro or none; whose requests are made anonymous:"
+        " none, root (default) or all. The first that names a client holds.",
+    ),
+]
+Security = Annotated[list[str] | None, typer.Option("--security", help="sys (default) or none.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+
+
+def rules_of(allowed: list[str]) -> list[dict[str, Any]]:
+    """The rules that --allow options stand for."""
+    rules: list[dict[str, Any]] = []
+    for text in allowed:
+        client, equals, rest = text.rpartition("=")
+        if not equals:
+            client, rest = rest, "rw"
+        access, _, squash = rest.partition(",")
+        if access not in ("rw", "ro", "none") or squash not in ("", "none", "root", "all"):
+            raise ConfigError(
+                f"--allow {text} is not understood", "give CLIENT=ACCESS[,SQUASH]: 10.0.0.0/8=rw,root"
+            )
+        rules.append({"clients": [client], "access": access, "squash": squash or "root"})
+    return rules
+
+
+@export_app.command("add")
+def export_add(
+    name: Name,
+    path: Annotated[str, typer.Option("--path", help="Directory, from the root of the file system.")] = "/",
+    pseudo: Annotated[
+        str | None, typer.Option("--pseudo", help="Path that clients mount; by default /NAME.")
+    ] = None,
+    allow: Allow = None,
+    security: Security = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Nobody writes.")] = False,
+    state: State = DEFAULT_STATE,
+    server: Server = None,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve one more directory; without --allow to this machine only."""
+    body: dict[str, Any] = {
+        "name": name,
+        "path": path,
+        "pseudo": pseudo or f"/{name}",
+        "rules": rules_of(allow or ["127.0.0.1", "::1"]),
+        "read_only": read_only,
+    }
+    if security:
+        body["security"] = security
+    made = Service(state, server, ca_file).call("POST", "exports", body)
+    if as_json:
+        show(made, as_json=True, title="export")
+    else:
+        out().print(f"serving {escape(made['path'])} as [bold]{escape(made['pseudo'])}[/bold]")
+
+
+@export_app.command("list")
+def export_list(
+    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
+) -> None:
+    """Show what clients may mount."""
+    rows = Service(state, server, ca_file).call("GET", "exports")["items"]
+    if not as_json:
+        for row in rows:
+            row["rules"] = "; ".join(
+                f"{' '.join(rule['clients'])}={rule['access']},{rule['squash']}" for rule in row["rules"]
+            )
+    show_rows(rows, ("name", "path", "pseudo", "read_only", "serving", "rules"), as_json=as_json)
+
+
+@export_app.command("show")
+def export_show(
+    name: Name,
+    state: State = DEFAULT_STATE,
+    server: Server = None,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one export."""
+    found = Service(state, server, ca_file).call("GET", f"exports/{segment(name)}")
+    show(found, as_json=as_json, title="export")
+
+
+@export_app.command("set")
+def export_set(
+    name: Name,
+    allow: Allow = None,
+    security: Security = None,
+    read_only: Annotated[
+        bool | None, typer.Option("--read-only/--read-write", help="Whether nobody writes.")
+    ] = None,
+    state: State = DEFAULT_STATE,
+    server: Server = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Change who may do what; --allow replaces all rules."""
+    changes: dict[str, Any] = {}
+    if allow:
+        changes["rules"] = rules_of(allow)
+    if security:
+        changes["security"] = security
+    if read_only is not None:
+        changes["read_only"] = read_only
+    if not changes:
+        raise ConfigError("nothing is to be changed", "give --allow, --security, --read-only or --read-write")
+    service = Service(state, server, ca_file)
+    where = f"exports/{segment(name)}"
+    service.call("PATCH", where, changes, If_Match=service.send("GET", where).headers["etag"])
+    out().print(f"changed {escape(name)}")
+
+
+@export_app.command("remove")
+def export_remove(
+    name: Name, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
+) -> None:
+    """End an export; its files stay."""
+    Service(state, server, ca_file).call("DELETE", f"exports/{segment(name)}")
+    out().print(f"{escape(name)} is not served any more; its files stay")
