@@ -34,10 +34,8 @@ _STYLE: Final = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:
 
 def page(found: dict[str, Any]) -> str:
     """The report for people."""
-    problems = "".join(
-        f"<li><b>{html.escape(str(one['part']))}</b>: {html.escape(str(one['text']))}<br>{html.escape(str(one['hint']))}</li>"
-        for one in found["problems"]
-    )
+    told = [{key: html.escape(str(text)) for key, text in one.items()} for one in found["problems"]]
+    problems = "".join(f"<li><b>{one['part']}</b>: {one['text']}<br>{one['hint']}</li>" for one in told)
     notes = "".join(f"<li>{html.escape(str(note))}</li>" for note in found["notes"])
     missing = f"<p>Missing:</p><ul>{problems}</ul>" if problems else "<p>Starting.</p>"
     return (
@@ -50,7 +48,9 @@ def page(found: dict[str, Any]) -> str:
 
 def problem(found: dict[str, Any]) -> dict[str, Any]:
     """The report as the admin service tells problems (RFC 9457)."""
-    first = found["problems"][0] if found["problems"] else {"text": "first boot has not ended yet", "hint": ""}
+    first = (
+        found["problems"][0] if found["problems"] else {"text": "first boot has not ended yet", "hint": ""}
+    )
     return {
         "type": "about:blank",
         "title": "Service Unavailable",
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         text = json.dumps(problem(report.read(self.setup_file)))
         self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "application/problem+json", text)
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = _refuse
+    do_POST = do_PUT = do_PATCH = do_DELETE = _refuse  # noqa: N815  (names of the base class)
 
     def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
         data = text.encode()
@@ -122,7 +122,8 @@ class Server(ThreadingHTTPServer):
             wrapped = self._context.wrap_socket(request, server_side=True)
         except OSError:
             return
-        super().finish_request(wrapped, client_address)
+        with wrapped:
+            super().finish_request(wrapped, client_address)
 
 
 def make(directory: Path, port: int, setup_file: Path, now: Callable[[], datetime.datetime]) -> Server:
@@ -141,7 +142,7 @@ def main() -> None:
     paths = Paths()
     if paths.admin_settings.exists():
         program = Path(sys.executable).with_name("caudal-admin")
-        os.execv(program, [str(program), "--settings", str(paths.admin_settings)])
+        os.execv(program, [str(program), "--settings", str(paths.admin_settings)])  # noqa: S606
     now = lambda: datetime.datetime.fromtimestamp(  # noqa: E731
         time.clock_gettime(time.CLOCK_REALTIME), datetime.UTC
     )

@@ -196,7 +196,9 @@ class Supervisor:
             served.write(self._state)
         except OSError as error:
             log.error("nfs.json.not_written", why=str(error))
-        self._manager.ready(time.monotonic(), f"serving {self._config.export} over NFS {served.versions[0]} to 4.2")
+        self._manager.ready(
+            time.monotonic(), f"serving {self._config.export} over NFS {served.versions[0]} to 4.2"
+        )
         return served
 
     def _answers(self) -> bool:

@@ -85,9 +85,7 @@ class Boot:
         settled = DataDisks(self._paths, self._host).settle(wants_store="store" not in given.explicit)
         self._report.notes += settled.layout.notes
         sizes = {label: self._host.size_bytes(point) for label, point in settled.mounts.items()}
-        values = configure.derived(
-            given, settled.layout, settled.mounts, sizes, self._host.memory_bytes()
-        )
+        values = configure.derived(given, settled.layout, settled.mounts, sizes, self._host.memory_bytes())
         return settled, {**values, "state": self._paths.state}
 
     def _write_effective(self, given: Config, values: Mapping[str, object]) -> Config:

@@ -59,9 +59,7 @@ class DataDisks:
         for use in journals:
             self._mount(use)
         record = self._newest_record(journals)
-        plan = (
-            layout.again(found, journals, record) if record else self._first(found, journals, wants_store)
-        )
+        plan = layout.again(found, journals, record) if record else self._first(found, journals, wants_store)
         for use in (*plan.journals, *filter(None, (plan.l2, plan.store))):
             if use.format:
                 log.warning("firstboot.format", device=use.disk.device, label=use.label)

@@ -114,7 +114,7 @@ class RealHost:
         self._units = units
 
     def disks(self) -> list[Disk]:
-        number = os.stat("/").st_dev
+        number = Path("/").stat().st_dev
         return scan(Path("/sys"), f"{os.major(number)}:{os.minor(number)}", look)
 
     def make_file_system(self, disk: Disk, label: str) -> None:

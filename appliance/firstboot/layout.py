@@ -120,7 +120,9 @@ def first(disks: Sequence[Disk], *, wants_store: bool) -> Layout:
     mirrors = _pair(lasting) or lasting[:1]
     layout = Layout([Use(disk, f"{JOURNAL}{number}") for number, disk in enumerate(mirrors)])
     if len(mirrors) == 1:
-        layout.notes.append("the journal is on one disk alone: the loss of it is the loss of what only it holds")
+        layout.notes.append(
+            "the journal is on one disk alone: the loss of it is the loss of what only it holds"
+        )
     rest = [disk for disk in _blank(disks) if disk not in mirrors]
     if wants_store and (lasting_rest := [disk for disk in rest if not disk.ephemeral]):
         largest = max(lasting_rest, key=lambda disk: disk.size_bytes)
@@ -149,7 +151,7 @@ def again(disks: Sequence[Disk], journals: Sequence[Use], record: Record) -> Lay
             missing -= 1
     if missing > 0:
         layout.notes.append(
-            f"{missing} of {record.mirrors} journal mirrors missing: attach the disk, or a blank one of the same size, and reboot"
+            f"{missing} of {record.mirrors} journal mirrors missing: attach the disk, or a blank one of its size, and reboot"
         )
     stores = [Use(disk, STORE) for disk in disks if disk.contents.label == STORE]
     if record.store == STORE and not stores:
