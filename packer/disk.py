@@ -1,7 +1,6 @@
-"""A bootable disk around a root file system, without mounting anything, and the way back.
+"""A bootable disk around a root file system, without mounting anything.
 
-    python3 -m packer.disk assemble ROOT.ext4 DISK.raw     GPT; GRUB for BIOS and for UEFI
-    python3 -m packer.disk extract DISK.raw ROOT.ext4      the third partition
+    python3 -m packer.disk ROOT.ext4 DISK.raw     GPT; GRUB for BIOS and for UEFI
 
 GRUB finds the root file system by its label, wherever the disk is.
 """
@@ -111,35 +110,15 @@ def assemble(root: Path, disk: Path) -> None:
     copy_into(disk, root, ROOT_START)
 
 
-def extract(disk: Path, root: Path) -> None:
-    """The root file system of a disk that assemble made, shrunk to what it holds and a little."""
-    listed = subprocess.run(["sfdisk", "--dump", disk], check=True, capture_output=True, text=True).stdout
-    rows = [line for line in listed.splitlines() if "start=" in line]
-    words = rows[ROOT_PARTITION - 1].split(":", 1)[1].replace(" ", "").split(",")
-    fields = dict(word.split("=", 1) for word in words if "=" in word)
-    start, size = int(fields["start"]) * SECTOR, int(fields["size"]) * SECTOR
-    run(
-        "dd",
-        f"if={disk}",
-        f"of={root}",
-        "bs=1M",
-        f"skip={start // MIB}",
-        f"count={size // MIB}",
-        "conv=sparse",
-        "status=none",
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("assemble", "extract"))
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     for tool in ("sfdisk", "mkfs.fat", "mcopy", "grub-mkimage"):
         if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
             parser.error(f"{tool} is missing: tools/setup image installs it")
-    (assemble if arguments.what == "assemble" else extract)(arguments.source, arguments.target)
+    assemble(arguments.source, arguments.target)
 
 
 if __name__ == "__main__":

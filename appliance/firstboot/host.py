@@ -121,7 +121,8 @@ class RealHost:
         if not look(disk.device, disk.size_bytes).blank:
             raise HostError(f"{disk.device} is not blank any more: it stays as it is")
         # No blocks kept for root: everything here is root's. Inode tables are zeroed when they are used.
-        options = ["-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-L", label]
+        # A blank disk has nothing to discard.
+        options = ["-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", "-L", label]
         _run(["mkfs.ext4", *options, disk.device], _MKFS_TIMEOUT_S)
 
     def mount(self, device: str, point: Path) -> None:

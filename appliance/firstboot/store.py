@@ -7,7 +7,6 @@ from typing import Final
 
 import structlog
 
-from gateway import preflight
 from gateway.config import Config
 from gateway.errors import StartError
 from gateway.state import StateDir
@@ -30,6 +29,9 @@ def check(
     """
     if config.store.startswith("file://"):
         return
+    # Imported here: it loads the clients of Azure, which nobody else needs to wait for.
+    from gateway import preflight
+
     deadline_s = monotonic_s() + WAIT_S
     while True:
         try:
