@@ -22,7 +22,6 @@ from rich.markup import escape
 
 from gateway import cli_admin, launch, log, status_view
 from gateway import config as configuration
-from gateway.cli_journal import journal_app
 from gateway.cli_keys import key_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
@@ -44,7 +43,6 @@ cache_app = typer.Typer(help="The block cache.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
-app.add_typer(journal_app, name="journal")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 
@@ -82,13 +80,6 @@ def up(
     state: Annotated[Path | None, typer.Option(help=_help("state"))] = None,
     config: ConfigFile = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the server answers.")] = False,
-    accept_loss: Annotated[
-        bool,
-        typer.Option(
-            "--accept-loss",
-            help="Start although the journal lacks what was acknowledged; an up without it says what that is.",
-        ),
-    ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take the file system from another server that owns it.")
     ] = False,
@@ -124,7 +115,6 @@ def up(
     gc_interval_s: Annotated[Text, typer.Option(help=_help("gc_interval_s"))] = None,
     gc_grace_s: Annotated[Text, typer.Option(help=_help("gc_grace_s"))] = None,
     store_wait_s: Annotated[Text, typer.Option(help=_help("store_wait_s"))] = None,
-    mirror_wait_s: Annotated[Text, typer.Option(help=_help("mirror_wait_s"))] = None,
     owner_lease_s: Annotated[Text, typer.Option(help=_help("owner_lease_s"))] = None,
     owner_strict: Annotated[Text, typer.Option(help=_help("owner_strict"))] = None,
     lease_s: Annotated[Text, typer.Option(help=_help("lease_s"))] = None,
@@ -139,7 +129,7 @@ def up(
     loaded = _effective_config(where, config, flags)
     if take_over:
         out().print(TAKE_OVER_NOTE)
-    launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over, accept_loss=accept_loss)
+    launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over)
     if detach:
         with out().status("starting") if sys.stdout.isatty() else contextlib.nullcontext():
             served = launcher.detached()

@@ -64,7 +64,6 @@ class Config:
     gc_interval_s: float
     gc_grace_s: float
     store_wait_s: float
-    mirror_wait_s: float
     owner_lease_s: int
     owner_strict: bool
     lease_s: int
@@ -196,11 +195,6 @@ KEYS: Final[dict[str, Key]] = {
         values.yes_or_no,
         _fixed(False),
         "Stop answering while the store has not confirmed the lease in time; else serving goes on without the store.",
-    ),
-    "mirror_wait_s": Key(
-        values.seconds(0.1, 300),
-        _fixed(10.0),
-        "How long a journal mirror may take to write while another is healthy, before it is dropped.",
     ),
     "lease_s": Key(
         values.whole(5, 120), _fixed(30), "NFS 4 lease: a client silent for longer loses its locks."

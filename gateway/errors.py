@@ -30,8 +30,6 @@ class Reason(StrEnum):
     STORE_FOREIGN = "store_foreign"
     OWNED = "owned"
     NO_SPACE = "no_space"
-    JOURNAL_STALE = "journal_stale"
-    JOURNAL_DAMAGED = "journal_damaged"
     KEY_UNUSABLE = "key_unusable"
     KEY_MISSING = "key_missing"
     KEY_WRONG = "key_wrong"

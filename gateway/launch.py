@@ -50,7 +50,7 @@ class Launcher:
     """One start of a server.
 
     env: the children's environment, with the store's credential. new_fs_id: gives 16 random bytes for a new
-    file system. take_over: from whoever owns it. accept_loss: although the journal lacks something. fsal_for and supervisor_module: what serves; tests put others there.
+    file system. take_over: from whoever owns it. fsal_for and supervisor_module: what serves; tests put others there.
     """
 
     config: Config
@@ -59,7 +59,6 @@ class Launcher:
     fsal_for: Callable[[Config], Fsal] = our_fsal
     supervisor_module: str = "gateway.supervise"
     take_over: bool = False
-    accept_loss: bool = False
 
     def foreground(self, tell: Callable[[Served], None]) -> None:
         """Serves in this process until TERM or INT; `tell` is called when the server answers.
@@ -127,8 +126,7 @@ class Launcher:
         try:
             for directory in (state.ganesha, state.admin, state.run, state.logs):
                 undo.directory(directory, ours=True)
-            # Those of a file system that was served are the core's to make: the disk of one may not be mounted.
-            for directory in (*(config.journal if identity is None else ()), *_l2(config)):
+            for directory in (*config.journal, *_l2(config)):
                 undo.directory(directory)
             state.nfs_file.unlink(missing_ok=True)
             state.start_error_file.unlink(missing_ok=True)
@@ -136,9 +134,6 @@ class Launcher:
             state.take_over_file.unlink(missing_ok=True)
             if self.take_over:
                 undo.write(state.take_over_file, b"")
-            state.accept_loss_file.unlink(missing_ok=True)
-            if self.accept_loss:
-                undo.write(state.accept_loss_file, b"")
             if identity is None:
                 undo.remember(state.identity_file)
                 state.write_identity(Identity(self.new_fs_id()))

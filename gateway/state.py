@@ -98,16 +98,6 @@ class StateDir:
         return self.root / "fenced.json"
 
     @property
-    def members_file(self) -> Path:
-        """The core's copy of the newest list of journal mirrors."""
-        return self.root / "journal.members"
-
-    @property
-    def accept_loss_file(self) -> Path:
-        """Asks the next start to go on from what the journal still holds."""
-        return self.run / "accept-loss"
-
-    @property
     def take_over_file(self) -> Path:
         """There while a start is to take the file system from another owner."""
         return self.run / "take-over"

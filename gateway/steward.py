@@ -25,7 +25,6 @@ from gateway.config import Config, effective
 from gateway.control import ControlClient
 from gateway.errors import BUSY, STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
 from gateway.metadata import usage
-from gateway.journal_reader import MirroredTail
 from gateway.metadata.database import Database, read_meta, sqlite_url
 from gateway.metadata.usage import Move
 from gateway.objects import backup_memo, core_options, keys
@@ -58,10 +57,6 @@ class ControlOwner:
         return checkpointer.Position(
             int(answer["durable_lsn"]), int(answer["checkpoint_lsn"]), int(answer["wanted_lsn"])
         )
-
-    def journal_mirrors(self) -> list[str]:
-        """Directories that hold all of the journal."""
-        return [str(path) for path in self._client.call("journal_mirrors")]
 
     def checkpointed(self, lsn: int) -> None:
         self._client.call("checkpointed", lsn=lsn)
@@ -252,7 +247,7 @@ class Steward:
             self._database,
             BackupStore(objects, self._fs_id, ring),
             self._backup_owner,
-            self._tail_by(self._backup_owner),
+            self._tail,
             state.root / backup_memo.FOLDER,
             backuper.Settings(config.backup_retention_s, config.gc_interval_s),
             dead_waiting=self._dead_waiting,
@@ -263,8 +258,8 @@ class Steward:
             failpoint=_core.failpoint,
         )
 
-    def _tail_by(self, owner: ControlOwner) -> Callable[[int], MirroredTail]:
-        return lambda from_lsn: MirroredTail(owner.journal_mirrors, self._fs_id, from_lsn)
+    def _tail(self, from_lsn: int) -> _core.JournalTail:
+        return _core.JournalTail([str(mirror) for mirror in self._config.journal], self._fs_id, from_lsn)
 
     def _dead_waiting(self, lsn: int) -> bool:
         dead_before_s = int(_now_s() - self._config.gc_grace_s)

@@ -11,7 +11,6 @@ from gateway._core import CoreError, StoreError
 from gateway.control import ControlServer, Handler
 from gateway.errors import STORE_AWAY, ControlError
 from gateway.fsal.backups import BackupCommands
-from gateway.fsal.mirrors import alerts
 from gateway.metadata.rows import decode
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ class Commands:
             },
             "checkpoint": {"lsn": owner.namespace.checkpoint_lsn, "error": self._checkpoint_error},
             "backup": owner.progress.status(owner.core.durable_lsn),
-            "alerts": alerts(stats["journal"]),
             "disks": self._disks(),
             "namespace": {
                 "inodes": counts.inodes,
@@ -104,14 +102,10 @@ class Commands:
         """What is free on the disks that must not be full."""
         config = self._owner.config
         found: dict[str, object] = {"state": _disk(config.state)}
-        found |= {f"journal{number}": _disk(mirror) for number, mirror in enumerate(self._mirrors())}
+        found |= {f"journal{number}": _disk(mirror) for number, mirror in enumerate(config.journal)}
         if config.l2_bytes:
             found["l2"] = _disk(config.l2_dir)
         return found
-
-    def _mirrors(self) -> list[Path]:
-        journal: Any = self._owner.core.stats()["journal"]
-        return [Path(mirror["path"]) for mirror in journal["mirrors"]]
 
     def flush(self, fields: Mapping[str, Any]) -> dict[str, object]:
         """Everything acknowledged before the call is in the store when this returns (with wait): data, and the metadata's

@@ -16,20 +16,18 @@ from typing import Any, Self, cast
 
 import structlog
 
-from gateway._core import Core, CorruptError, Fence, StaleJournalError
+from gateway._core import Core, Fence
 from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
-from gateway.errors import Reason, StartError
+from gateway.errors import StartError
 from gateway.fsal.backups import Progress
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
-from gateway.fsal.client_records import ClientRecords
-from gateway.fsal.mirrors import Mirrors, published
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
 from gateway.metadata.attributes import Counts
@@ -49,13 +47,6 @@ FLUSH_HIGH_FRACTION = 0.5
 ORPHAN_GRACE_FACTOR = 1.5
 URGENT_FILL = 0.4
 URGENT_PAUSE_S = 0.5
-ACCEPT_STALE = (
-    "attach the disk of a mirror that has it, and start again;"
-    " `caudal up --accept-loss` starts without what is missing, for ever"
-)
-ACCEPT_DAMAGE = (
-    "attach another mirror, if there is one; `caudal up --accept-loss` starts with what is intact before the damage"
-)
 FENCED_STATUS = 77
 """What the process ends with when another server has taken the file system over."""
 
@@ -120,10 +111,6 @@ class Owner:
             pack_bytes=config.pack_bytes,
             io_threads=max(2, os.cpu_count() or 2),
             store_wait_s=config.store_wait_s,
-            mirror_wait_s=config.mirror_wait_s,
-            members_file=str(state.members_file),
-            accept_loss=state.accept_loss_file.exists(),
-            **published(self.database, self.ownership),
         )
         self._stack.callback(self.core.close)
         self._keep_lease(state)
@@ -140,10 +127,6 @@ class Owner:
         self.progress = Progress(lambda: clock.now_ns() / 1e9)
         self.progress.checkpointed(self.namespace.checkpoint_lsn)
         self.core.start()
-        state.accept_loss_file.unlink(missing_ok=True)
-        self.mirrors = Mirrors(self.core, self.database, self.ownership, config)
-        self.mirrors.start()
-        self._stack.callback(self.mirrors.stop)
         self.namespace.ensure_root()
         self.flusher = Flusher(
             self.core,
@@ -168,7 +151,6 @@ class Owner:
         self.space = Space(config.store)
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
-        self.mirrors.register(self.control)
         self.control.start()
         self._stack.callback(self.control.close)
         self._watch()
@@ -177,9 +159,6 @@ class Owner:
         heap = HeapTrimmer()
         heap.start()
         self._stack.callback(heap.stop)
-        records = ClientRecords(StateDir(self.config.state), self.core.mirrors, self.fs_id)
-        records.start()
-        self._stack.callback(records.stop)
         watch = Watch(self.core.stats)
         watch.start()
         self._stack.callback(watch.stop)
@@ -214,18 +193,11 @@ class Owner:
         started = time.monotonic()
         with self.database.reader() as connection:
             checkpoint = checkpoint_lsn(connection)
-        try:
-            report = self.core.replay(
-                from_lsn=0,
-                on_rows=self.namespace.apply_replayed,
-                load=self.namespace.load_for_replay,
-            )
-        except StaleJournalError as error:
-            raise StartError(str(error), ACCEPT_STALE, Reason.JOURNAL_STALE) from error
-        except CorruptError as error:
-            raise StartError(f"the journal is damaged: {error}", ACCEPT_DAMAGE, Reason.JOURNAL_DAMAGED) from error
-        if report.lost is not None:
-            log.warning("journal.loss_accepted", what=report.lost, last_lsn=report.last_lsn)
+        report = self.core.replay(
+            from_lsn=0,
+            on_rows=self.namespace.apply_replayed,
+            load=self.namespace.load_for_replay,
+        )
         log.info(
             "recovered",
             records=report.records,

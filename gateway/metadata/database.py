@@ -284,13 +284,6 @@ def _adopt(connection: Connection, fs_id: bytes) -> None:
     _check_rows_format(facts)
 
 
-def write_fact(connection: Connection, key: str, value: str) -> None:
-    """Replaces one fact of the meta table."""
-    changed = connection.execute(tables.meta.update().where(tables.meta.c.key == key).values(value=value))
-    if not changed.rowcount:
-        connection.execute(tables.meta.insert(), {"key": key, "value": value})
-
-
 def read_meta(connection: Connection) -> dict[str, str]:
     """All facts of the meta table."""
     return {row[0]: row[1] for row in connection.execute(select(tables.meta.c.key, tables.meta.c.value))}
