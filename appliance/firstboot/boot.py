@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from appliance.firstboot import configure
+from appliance.firstboot import configure, smb
 from appliance.firstboot.data_disks import DataDisks, Settled
 from appliance.firstboot.host import Host, HostError, Paths
 from appliance.firstboot.layout import LayoutError
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 SERVER_UNIT: Final = "caudal.service"
 ADMIN_UNIT: Final = "caudal-admin.service"
+SMB_UNIT: Final = "caudal-smb.service"
 
 CheckStore = Callable[[Config], None]
 """Raises CaudalError where the store does not answer or is not ours; it may wait for an identity to come."""
@@ -35,6 +36,7 @@ class Boot:
         self._check_store = check_store
         self._report = Report()
         self._part = "configuration"
+        self._smb: smb.Smb | None = None
 
     def run(self) -> Report:
         """Everything up to the start of the server, or to what is missing for it."""
@@ -48,6 +50,8 @@ class Boot:
         if self._report.ready:
             self._report.write(self._paths.setup)
             self._host.start(SERVER_UNIT)
+            if self._smb is not None:
+                self._host.start(SMB_UNIT)
         else:
             # The page that says what is missing takes the admin service's place.
             if self._paths.admin_settings.exists():
@@ -60,6 +64,9 @@ class Boot:
         given = configure.read(self._paths.config)
         if "clients" not in given.explicit:
             self._report.notes.append("clients is not given: nobody but this machine itself can mount")
+        self._smb = smb.read(self._paths.smb_config)
+        if self._smb is not None:
+            given = replace(given, clients=smb.clients(given), explicit=given.explicit | {"clients"})
         self._part = "disks"
         settled, values = self._disks(given)
         self._part = "configuration"
@@ -71,6 +78,8 @@ class Boot:
             self._check_store(effective)
         self._part = "system"
         self._let_admin_in(given, effective)
+        if self._smb is not None:
+            self._prepare_smb(effective, self._smb)
 
     def _problem(self, text: str, hint: str) -> None:
         log.error("firstboot.problem", part=self._part, text=text, hint=hint)
@@ -109,6 +118,16 @@ class Boot:
             f"the state directory was lost and came back from the store and the journal on {settled.lost};"
             " users and tokens of the admin service have to be made anew"
         )
+
+    def _prepare_smb(self, effective: Config, wanted: smb.Smb) -> None:
+        point = self._paths.smb_mount
+        point.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in ("samba", "samba/private"):
+            (effective.state / name).mkdir(mode=0o700, exist_ok=True)
+        write_atomically(
+            self._paths.smb_effective, smb.configuration(wanted, point, effective.state).encode(), 0o644
+        )
+        self._host.define_loopback(effective.export, effective.nfs_port, point)
 
     def _let_admin_in(self, given: Config, effective: Config) -> None:
         """The admin service's user gets its own directory and the control socket, and nothing else of the state."""

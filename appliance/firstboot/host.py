@@ -34,6 +34,19 @@ class Paths:
         return self.root / "etc/caudal/caudal.toml"
 
     @property
+    def smb_config(self) -> Path:
+        """There where SMB is wanted."""
+        return self.root / "etc/caudal/smb.toml"
+
+    @property
+    def smb_effective(self) -> Path:
+        return self.run / "smb.conf"
+
+    @property
+    def smb_mount(self) -> Path:
+        return self.root / "srv/smb"
+
+    @property
     def run(self) -> Path:
         """What this boot found out; gone with it."""
         return self.root / "run/caudal"
@@ -82,6 +95,10 @@ class Host(Protocol):
         ...
 
     def bind(self, directory: Path, point: Path) -> None: ...
+
+    def define_loopback(self, export: str, port: int, point: Path) -> None:
+        """A mount of this machine's own export, made when a unit that needs it starts."""
+        ...
 
     def give(self, path: Path, mode: int, *, owner: bool = False, group: bool = False) -> None:
         """Sets a mode; owner, group: to the admin service's user, else root's."""
@@ -140,12 +157,26 @@ class RealHost:
             f"[Mount]\nWhat={directory}\nWhere={point}\nType=none\nOptions=bind,nodev,nosuid,noexec\n",
         )
 
-    def _mount_unit(self, point: Path, text: str) -> None:
+    def define_loopback(self, export: str, port: int, point: Path) -> None:
+        # hard: the server comes again by itself. actimeo=0: what NFS clients change is seen at the next look. Both write and
+        # read sizes bound what the kernel has under way towards a server that shares its memory.
+        options = f"vers=4.2,proto=tcp,port={port},hard,actimeo=0,lookupcache=none,rsize=1048576,wsize=1048576,nodev,nosuid"
+        self._define(
+            point,
+            "[Unit]\nDescription=The export, for the SMB service\nAfter=caudal.service\nWants=caudal.service\n"
+            f"[Mount]\nWhat=127.0.0.1:{export}\nWhere={point}\nType=nfs\nOptions={options}\n",
+        )
+
+    def _define(self, point: Path, text: str) -> str:
         name = f"{_escaped(str(point))}.mount"
         file = self._units / name
         if not file.exists() or file.read_text() != text:
             write_atomically(file, text.encode(), 0o644)
             _run(["systemctl", "daemon-reload"], _SYSTEMCTL_TIMEOUT_S)
+        return name
+
+    def _mount_unit(self, point: Path, text: str) -> None:
+        name = self._define(point, text)
         _run(["systemctl", "start", name], _SYSTEMCTL_TIMEOUT_S)
         # The mount reaches this process's own view of the tree a moment after it is made.
         for _ in range(100):

@@ -1,6 +1,7 @@
 """The built image, and appliances made of it."""
 
 import fcntl
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ grace_s = 5
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    """dist/caudal.img of this tree; built where it is not there yet (minutes)."""
+    """dist/caudal.img of this tree, built where it is not there yet (minutes); TEST_IMAGE names one to take as it is."""
+    if given := os.environ.get("TEST_IMAGE"):
+        return Path(given)
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,6 +20,7 @@ class FakeHost:
         self.restarted: list[str] = []
         self.recovered: list[tuple[str, str]] = []
         self.fail_recover = ""
+        self.loopback: tuple[str, int, Path] | None = None
         self._platters = root / "platters"
         self._mounted: dict[Path, Path] = {}
 
@@ -47,6 +48,9 @@ class FakeHost:
 
     def bind(self, directory: Path, point: Path) -> None:
         self._link(directory, point)
+
+    def define_loopback(self, export: str, port: int, point: Path) -> None:
+        self.loopback = (export, port, point)
 
     def _link(self, target: Path, point: Path) -> None:
         if point in self._mounted:
