@@ -4,12 +4,13 @@ The image stays as it is: writes go into a copy-on-write file beside it. What us
 configuration) is laid into the root file system before systemd starts; kernel modules come from this machine.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support import netns
 from tests.support.processes import ROOT, Daemon, TimedOut, wait_until
@@ -125,6 +126,22 @@ class Appliance:
         """In order."""
         self.shut_down()
         self.start(timeout_s)
+
+    def replace_root(self, image: Path | None = None) -> None:
+        """Another system disk, as an upgrade by image brings it; data disks stay. Between starts only."""
+        (self.work / "root.cow").unlink(missing_ok=True)
+        self.image = image or self.image
+
+    def copy_in(self, file: Path, target: str) -> None:
+        words = ["scp", *self.ssh_options, str(file), f"root@{self.address}:{target}"]
+        subprocess.run(words, check=True, capture_output=True, timeout=120)
+
+    def setup(self) -> dict[str, Any]:
+        """What first boot says."""
+        return json.loads(self.ssh("cat /run/caudal/setup.json"))
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.ssh("caudal status --json"))
 
     def _initramfs(self) -> Path:
         tree, archive = self.work / "initramfs", self.work / "initramfs.cpio"
