@@ -196,3 +196,11 @@ def test_told_twice_it_deletes_everything(tmp_path: Path) -> None:
         "lock delete",
     ):
         assert wanted in calls
+
+
+def test_terraform_hands_over_the_template_with_parameters_that_it_has(template: dict[str, Any]) -> None:
+    text = (AZURE / "terraform/main.tf").read_text()
+    assert "../azuredeploy.json" in text
+    given = re.findall(r"^\s+(\w+)\s+= \{ value =", text, re.MULTILINE)
+    needed = {name for name, parameter in template["parameters"].items() if "defaultValue" not in parameter}
+    assert needed <= set(given) <= set(template["parameters"])
