@@ -131,10 +131,10 @@ def test_packages_are_upgraded_in_place_and_rolled_back(
     subprocess.run([ROOT / "tools/debs", tmp_path / "b"], check=True, env=environment, capture_output=True)
     subprocess.run([ROOT / "tools/debs", tmp_path / "a"], check=True, capture_output=True)
     for folder, version in (("b", "+b"), ("a", "")):
-        appliance.ssh("mkdir -p /root/debs && rm -f /root/debs/*")
+        appliance.ssh("mkdir -p /var/debs && rm -f /var/debs/*")
         for package in (tmp_path / folder).glob("*.deb"):
-            appliance.copy_in(package, "/root/debs/")
-        appliance.ssh("dpkg --install --force-downgrade /root/debs/*.deb", timeout_s=600)
+            appliance.copy_in(package, "/var/debs/")
+        appliance.ssh("dpkg --install --force-downgrade /var/debs/*.deb", timeout_s=600)
         appliance.wait_serving(240)
         found = appliance.ssh("dpkg-query -W -f '${Version}' caudal")
         assert found.endswith("+b") == (version == "+b")

@@ -23,13 +23,13 @@ _INIT = f"""#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc none /proc
 $b mount -t devtmpfs none /dev
-$b mount -t ext4 -o rw /dev/ubda /root
-m=/root/usr/lib/modules/$($b uname -r)
+$b mount -t ext4 -o rw /dev/ubda /new
+m=/new/usr/lib/modules/$($b uname -r)
 $b mkdir -p "$m"
 $b mount -t hostfs -o "{MODULES}/$($b uname -r)" none "$m"
-$b cp -a /seed/. /root/
+$b cp -a /seed/. /new/
 $b umount /proc
-exec $b switch_root /root /sbin/init
+exec $b switch_root /new /sbin/init
 """
 _NETWORK = """[Match]
 Name=vec0
@@ -146,7 +146,7 @@ class Appliance:
     def _initramfs(self) -> Path:
         tree, archive = self.work / "initramfs", self.work / "initramfs.cpio"
         shutil.rmtree(tree, ignore_errors=True)
-        for name in ("bin", "proc", "dev", "root"):
+        for name in ("bin", "proc", "dev", "new"):
             (tree / name).mkdir(parents=True)
         shutil.copy(BUSYBOX, tree / "bin/busybox")
         shutil.copytree(self.seed, tree / "seed")

@@ -54,6 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "state",
         )
     ),
+    "appliance": ("appliance", "gateway", "admin_api.tls"),
     "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log"),
 }
 # Foreign packages that only some parts may know.
@@ -139,7 +140,7 @@ def module_of(path: Path) -> str:
 
 
 def product() -> list[Path]:
-    return [path for path in tracked(".py") if name_of(path).startswith(("gateway/", "admin_api/"))]
+    return [path for path in tracked(".py") if name_of(path).startswith(("gateway/", "admin_api/", "appliance/"))]
 
 
 def test_imports_point_one_way() -> None:
