@@ -23,6 +23,8 @@ def send(address: str, text: str) -> None:
     """One datagram to the manager; it is told again soon, so a failure is no error."""
     path = "\0" + address[1:] if address.startswith("@") else address
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        # A manager that does not listen must not hold up the server.
+        datagrams.setblocking(False)
         datagrams.sendto(text.encode(), path)
 
 

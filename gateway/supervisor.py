@@ -246,6 +246,7 @@ class Supervisor:
         """Stops the children: the server first, whose clients wait for nothing, then what serves it. May be
         called again.
         """
+        self._manager.stopping()
         self._nfs.stop()
         self._admin.stop()
         self._steward.stop(STEWARD_STOP_S)

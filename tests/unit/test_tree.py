@@ -140,7 +140,9 @@ def module_of(path: Path) -> str:
 
 
 def product() -> list[Path]:
-    return [path for path in tracked(".py") if name_of(path).startswith(("gateway/", "admin_api/", "appliance/"))]
+    return [
+        path for path in tracked(".py") if name_of(path).startswith(("gateway/", "admin_api/", "appliance/"))
+    ]
 
 
 def test_imports_point_one_way() -> None:
