@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint test test-all run demo bench clean
+.PHONY: help setup check lint test test-all run demo bench debs image clean
 export HOME ?= /root
 export CAUDAL_CACHE ?= $(HOME)/.cache/caudal
 export CARGO_TARGET_DIR := $(CAUDAL_CACHE)/cargo
@@ -30,6 +30,8 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@tools/setup
 	@tools/lint
 	@tools/rust-tests
+	@packer fmt -check packer
+	@tools/image
 	@$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: export TEST_VERSIONS := all
@@ -44,6 +46,14 @@ run: ## Caudal in the foreground on a directory store, for this machine only (AR
 demo: ## a real client copies a tree in, the server is killed, everything is read back
 	@tools/setup
 	@$(BIN)/python -m tools.demo $(ARGS)
+
+debs: ## Debian packages of the server, the admin service and the appliance, in dist/debs
+	@tools/setup python native ganesha
+	@tools/debs
+
+image: ## the appliance as an image: dist/caudal.img, dist/caudal.qcow2 (needs root; 10 minutes the first time)
+	@tools/setup python native ganesha image
+	@tools/image
 
 bench: ## Caudal beside the stock server on the same disk; records the figures and renders docs/performance.md
 	@tools/setup

@@ -8,6 +8,7 @@ trusted all the same: lines are bounded, and what is not a request gets an error
 
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -51,6 +52,16 @@ def socket_address(path: Path) -> Generator[str, None, None]:
         os.close(directory)
 
 
+def _give_to_group(path: Path) -> None:
+    """Root may call, and a group that may enter the directory: it was let in for an admin service with a user of its own."""
+    directory = path.parent.stat()
+    if directory.st_mode & stat.S_IXGRP:
+        os.chown(path, -1, directory.st_gid)
+        path.chmod(0o660)
+    else:
+        path.chmod(0o600)
+
+
 class ControlServer:
     """Serves handlers until close(). Handlers may be registered at any time."""
 
@@ -66,7 +77,7 @@ class ControlServer:
         try:
             with socket_address(path) as address:
                 self._listener.bind(address)
-            path.chmod(0o600)
+            _give_to_group(path)
             self._listener.listen(MAX_CONNECTIONS)
         except OSError:
             self._listener.close()

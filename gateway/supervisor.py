@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from gateway import ganesha_conf
+from gateway import ganesha_conf, rpc
 from gateway.admin_process import AdminProcess
 from gateway.config import Config
 from gateway.errors import FencedError, StartError
@@ -23,6 +23,7 @@ from gateway.nfs_server import NfsServer, Standing
 from gateway.preflight import unknown_clients
 from gateway.processes import Child, Program, python, python_env
 from gateway.rpcbind import Rpcbind
+from gateway.service_manager import ServiceManager
 from gateway.state import StateDir, write_atomically
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal
 STARTING_POLL_S: Final = 0.1
 IDLE_POLL_S: Final = 30.0
 STEWARD_STOP_S: Final = 10.0
+ALIVE_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Supervisor:
             child_env,
         )
         self._admin = AdminProcess(config, lock, env)
+        self._manager = ServiceManager(env, self._answers, config.start_timeout_s)
         self._came_up = False
         self._note = ""
         self._deadline_s = 0.0
@@ -140,6 +143,7 @@ class Supervisor:
             log.info("nfs.serves", pid=self._nfs.pid)
         self._tend_steward(now_s)
         self._admin.tend(now_s)
+        self._manager.tend(now_s, serving=standing in {Standing.SERVING, Standing.CAME_UP})
         return True
 
     def _first_start(self, standing: Standing, now_s: float) -> bool:
@@ -192,7 +196,18 @@ class Supervisor:
             served.write(self._state)
         except OSError as error:
             log.error("nfs.json.not_written", why=str(error))
+        self._manager.ready(
+            time.monotonic(), f"serving {self._config.export} over NFS {served.versions[0]} to 4.2"
+        )
         return served
+
+    def _answers(self) -> bool:
+        """Whether the NFS server has a worker for a call that does nothing."""
+        try:
+            rpc.null_call("127.0.0.1", self._config.nfs_port, rpc.NFS, 4, ALIVE_TIMEOUT_S)
+        except rpc.RpcError:
+            return False
+        return True
 
     def _served(self) -> Served:
         versions = (["3"] if 3 in self._nfs.versions else []) + ["4.0", "4.1", "4.2"]
@@ -213,7 +228,12 @@ class Supervisor:
             now_s = time.monotonic()
             due = [
                 at
-                for at in (self._nfs.restart_at_s, self._steward.restart_at_s, self._admin.restart_at_s)
+                for at in (
+                    self._nfs.restart_at_s,
+                    self._steward.restart_at_s,
+                    self._admin.restart_at_s,
+                    self._manager.due_at_s,
+                )
                 if at is not None
             ]
             timeout_s = max(0.0, min([at - now_s for at in due], default=IDLE_POLL_S))
@@ -226,6 +246,7 @@ class Supervisor:
         """Stops the children: the server first, whose clients wait for nothing, then what serves it. May be
         called again.
         """
+        self._manager.stopping()
         self._nfs.stop()
         self._admin.stop()
         self._steward.stop(STEWARD_STOP_S)

@@ -110,7 +110,7 @@ class ConfigKey(BaseModel):
 def show_config(here: Here) -> list[ConfigKey]:
     """The effective configuration. It holds no secrets: credentials are in no key, keys only name files."""
     try:
-        settings = here.link.known().status.get("cache", {}).get("settings", {})
+        settings: dict[str, Any] = here.link.known().status.get("cache", {}).get("settings", {})
     except Problem:
         settings = {}
     changed = {key: settings[key] for key in settings.get("changed", ())}

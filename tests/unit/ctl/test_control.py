@@ -319,3 +319,16 @@ def test_more_connections_than_there_may_be(tmp_path: Path) -> None:
 
         wait_until(served, "a place is free again")
     running.close()
+
+
+def test_a_group_that_may_enter_the_directory_may_call(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    directory.chmod(0o750)
+    group = directory.stat().st_gid
+    server = ControlServer(directory / "control.sock")
+    try:
+        found = (directory / "control.sock").stat()
+        assert (found.st_mode & 0o777, found.st_gid) == (0o660, group)
+    finally:
+        server.close()

@@ -1,0 +1,1 @@
+"""What makes an appliance of a machine: first boot, the admin page until it succeeds, packages and settings."""

@@ -1,0 +1,157 @@
+"""What happens at each boot before files are served. Every step finds its work done when it runs again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from appliance.firstboot import configure, smb
+from appliance.firstboot.data_disks import DataDisks, Settled
+from appliance.firstboot.host import Host, HostError, Paths
+from appliance.firstboot.layout import LayoutError
+from appliance.firstboot.report import Problem, Report
+from gateway import admin_process
+from gateway.config import Config
+from gateway.errors import CaudalError, StartError
+from gateway.state import write_atomically
+
+log = structlog.get_logger(__name__)
+
+SERVER_UNIT: Final = "caudal.service"
+ADMIN_UNIT: Final = "caudal-admin.service"
+SMB_UNIT: Final = "caudal-smb.service"
+
+CheckStore = Callable[[Config], None]
+"""Raises CaudalError where the store does not answer or is not ours; it may wait for an identity to come."""
+
+
+class Boot:
+    """One run of first boot."""
+
+    def __init__(self, paths: Paths, host: Host, check_store: CheckStore) -> None:
+        self._paths = paths
+        self._host = host
+        self._check_store = check_store
+        self._report = Report()
+        self._part = "configuration"
+        self._smb: smb.Smb | None = None
+
+    def run(self) -> Report:
+        """Everything up to the start of the server, or to what is missing for it."""
+        try:
+            self._prepare()
+        except (LayoutError, CaudalError) as error:
+            message = error.message if isinstance(error, CaudalError) else str(error)
+            self._problem(message, error.hint)
+        except (HostError, OSError, ValueError) as error:
+            self._problem(str(error), "the log says more: journalctl -u caudal-firstboot")
+        if self._report.ready:
+            self._report.write(self._paths.setup)
+            self._host.start(SERVER_UNIT)
+            if self._smb is not None:
+                self._host.start(SMB_UNIT)
+        else:
+            # The page that says what is missing takes the admin service's place.
+            if self._paths.admin_settings.exists():
+                self._paths.admin_settings.unlink()
+                self._host.restart_if_running(ADMIN_UNIT)
+            self._report.write(self._paths.setup)
+        return self._report
+
+    def _prepare(self) -> None:
+        given = configure.read(self._paths.config)
+        if "clients" not in given.explicit:
+            self._report.notes.append("clients is not given: nobody but this machine itself can mount")
+        self._smb = smb.read(self._paths.smb_config)
+        if self._smb is not None:
+            given = replace(given, clients=smb.clients(given), explicit=given.explicit | {"clients"})
+        self._part = "disks"
+        settled, values = self._disks(given)
+        self._part = "configuration"
+        effective = self._write_effective(given, values)
+        self._part = "store"
+        if settled is not None and settled.lost is not None:
+            self._bring_state_back(effective, settled)
+        else:
+            self._check_store(effective)
+        self._part = "system"
+        self._let_admin_in(given, effective)
+        if self._smb is not None:
+            self._prepare_smb(effective, self._smb)
+
+    def _problem(self, text: str, hint: str) -> None:
+        log.error("firstboot.problem", part=self._part, text=text, hint=hint)
+        self._report.problems.append(Problem(self._part, text, hint))
+
+    def _disks(self, given: Config) -> tuple[Settled | None, dict[str, object]]:
+        """The disks, and what the configuration gets from them. Where the operator's file names the journal or the state
+        directory, the disks are the operator's as well.
+        """
+        if {"journal", "state"} & given.explicit:
+            return None, {"nlm_port": configure.NLM_PORT, "state": given.state}
+        settled = DataDisks(self._paths, self._host).settle(wants_store="store" not in given.explicit)
+        self._report.notes += settled.layout.notes
+        sizes = {label: self._host.size_bytes(point) for label, point in settled.mounts.items()}
+        values = configure.derived(given, settled.layout, settled.mounts, sizes, self._host.memory_bytes())
+        return settled, {**values, "state": self._paths.state}
+
+    def _write_effective(self, given: Config, values: Mapping[str, object]) -> Config:
+        self._paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomically(self._paths.effective, configure.text(given, values).encode())
+        return configure.read(self._paths.effective)
+
+    def _bring_state_back(self, effective: Config, settled: Settled) -> None:
+        """The disk with the state directory is lost: store and journal have everything that was in it."""
+        assert settled.lost is not None
+        if effective.store.startswith("file://") and "store" not in effective.explicit:
+            raise StartError(
+                "the disk that held the files' data is missing",
+                "attach it: nothing else has it, unless a copy was made",
+            )
+        journal = settled.journal(settled.lost)
+        log.warning("firstboot.recover", journal=str(journal))
+        self._host.recover(self._paths.effective, effective.store, effective.state, [journal])
+        settled.write_record()
+        self._report.notes.append(
+            f"the state directory was lost and came back from the store and the journal on {settled.lost};"
+            " users and tokens of the admin service have to be made anew"
+        )
+
+    def _prepare_smb(self, effective: Config, wanted: smb.Smb) -> None:
+        point = self._paths.smb_mount
+        point.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in ("samba", "samba/private"):
+            (effective.state / name).mkdir(mode=0o700, exist_ok=True)
+        write_atomically(
+            self._paths.smb_effective, smb.configuration(wanted, point, effective.state).encode(), 0o644
+        )
+        self._host.define_loopback(effective.export, effective.nfs_port, point)
+
+    def _let_admin_in(self, given: Config, effective: Config) -> None:
+        """The admin service's user gets its own directory and the control socket, and nothing else of the state."""
+        state = effective.state
+        for name, mode in ((".", 0o711), ("run", 0o750), ("run/log", 0o700), ("admin", 0o700)):
+            (state / name).mkdir(mode=0o700, exist_ok=True)
+            self._host.give(state / name, mode, owner=name == "admin", group=name == "run")
+        for file in (state / "admin").iterdir():
+            self._host.give(file, 0o600, owner=True)
+        # Commands look for the socket in the state directory; the service has it in a directory of its own.
+        link, socket = state / "run/admin.sock", self._paths.admin_run / "admin.sock"
+        if not link.is_symlink() or link.readlink() != socket:
+            link.unlink(missing_ok=True)
+            link.symlink_to(socket)
+        as_given = replace(
+            effective,
+            admin_port=given.admin_port,
+            admin_certificate=given.admin_certificate,
+            admin_certificate_key=given.admin_certificate_key,
+        )
+        settings = admin_process.settings(as_given)
+        settings |= {"admin_socket": str(socket), "log": str(self._paths.admin_log)}
+        data = msgspec.json.encode(settings)
+        file = self._paths.admin_settings
+        if not file.exists() or file.read_bytes() != data:
+            write_atomically(file, data, 0o644)
+            self._host.restart_if_running(ADMIN_UNIT)

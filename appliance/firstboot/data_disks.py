@@ -1,0 +1,133 @@
+"""Brings the data disks into use: formats what is blank, mounts, and finds the state directory's disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from appliance.firstboot import layout
+from appliance.firstboot.disks import Disk
+from appliance.firstboot.host import Host, Paths
+from appliance.firstboot.layout import Layout, Record, Use
+from gateway.state import write_atomically
+
+log = structlog.get_logger(__name__)
+
+RECORD: Final = "appliance.json"
+STATE: Final = "state"
+JOURNAL: Final = "journal"
+
+
+@dataclass(slots=True)
+class Settled:
+    """The disks in use. mounts: where each label's disk is. record: what is true from now on; it is on the disks unless
+    `lost` says that the state directory has to come back first, beside the journal with that label.
+    """
+
+    layout: Layout
+    record: Record
+    mounts: dict[str, Path] = field(default_factory=dict[str, Path])
+    lost: str | None = None
+
+    def journal(self, label: str) -> Path:
+        return self.mounts[label] / JOURNAL
+
+    def write_record(self) -> None:
+        """Leaves the record on every journal disk that lacks it."""
+        for use in self.layout.journals:
+            file = self.mounts[use.label] / RECORD
+            if not file.exists() or file.read_bytes() != self.record.encode():
+                write_atomically(file, self.record.encode())
+
+
+class DataDisks:
+    """One look at the disks, and what follows from it."""
+
+    def __init__(self, paths: Paths, host: Host) -> None:
+        self._paths = paths
+        self._host = host
+        self._mounts: dict[str, Path] = {}
+
+    def settle(self, *, wants_store: bool) -> Settled:
+        """wants_store: the configuration names none. Raises LayoutError and HostError; what was done until then stays, and
+        is found by the next run.
+        """
+        found = self._host.disks()
+        journals = layout.find_journals(found)
+        for use in journals:
+            self._mount(use)
+        record = self._newest_record(journals)
+        plan = layout.again(found, journals, record) if record else self._first(found, journals, wants_store)
+        for use in (*plan.journals, *filter(None, (plan.l2, plan.store))):
+            if use.format:
+                log.warning("firstboot.format", device=use.disk.device, label=use.label)
+                self._host.make_file_system(use.disk, use.label)
+            self._mount(use)
+        settled = self._with_state(plan, record)
+        settled.mounts = self._mounts
+        self._bind_state(self._mounts[settled.record.state] / STATE)
+        if settled.lost is None:
+            settled.write_record()
+        return settled
+
+    def _first(self, found: Sequence[Disk], journals: list[Use], wants_store: bool) -> Layout:
+        """A set that was cut off between a disk's label and its record goes on from the disks that it has."""
+        if not journals:
+            return layout.first(found, wants_store=wants_store)
+        size_bytes = journals[0].disk.size_bytes
+        twins = [
+            disk
+            for disk in found
+            if disk.contents.blank and not disk.ephemeral and disk.size_bytes == size_bytes
+        ]
+        mirrors = max(len(journals), min(2, len(journals) + len(twins)))
+        store = layout.STORE if any(disk.contents.label == layout.STORE for disk in found) else ""
+        return layout.again(found, journals, Record(mirrors, journals[0].label, store))
+
+    def _mount(self, use: Use) -> None:
+        point = self._paths.data / use.label.removeprefix("caudal-")
+        point.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._host.mount(use.disk.device, point)
+        self._host.give(point, 0o700)
+        self._mounts[use.label] = point
+
+    def _newest_record(self, journals: Sequence[Use]) -> Record | None:
+        """A damaged record is as good as none: the twin has it, too."""
+        found: list[Record] = []
+        for use in journals:
+            file = self._mounts[use.label] / RECORD
+            if not file.exists():
+                continue
+            try:
+                found.append(layout.parse_record(file.read_bytes()))
+            except ValueError as error:
+                log.warning("firstboot.record_damaged", file=str(file), why=str(error))
+        return max(found, key=lambda record: record.serial, default=None)
+
+    def _with_state(self, plan: Layout, record: Record | None) -> Settled:
+        """Where the disk with the state directory is lost, another journal disk takes it."""
+        labels = [use.label for use in plan.journals]
+        if record is None:
+            store = plan.store.label if plan.store else ""
+            return Settled(plan, Record(len(labels), labels[0], store))
+        served = [label for label in labels if self._has_segments(label)]
+        if record.state in labels and (not served or self._has_identity(record.state)):
+            return Settled(plan, record)
+        if not served:
+            # It never served: nothing stood in it.
+            return Settled(plan, Record(record.mirrors, labels[0], record.store, record.serial + 1))
+        fresh = Record(record.mirrors, served[0], record.store, record.serial + 1)
+        return Settled(plan, fresh, lost=served[0])
+
+    def _has_identity(self, label: str) -> bool:
+        return (self._mounts[label] / STATE / "fs.json").exists()
+
+    def _has_segments(self, label: str) -> bool:
+        return any((self._mounts[label] / JOURNAL).glob("*.seg"))
+
+    def _bind_state(self, directory: Path) -> None:
+        directory.mkdir(mode=0o711, exist_ok=True)
+        self._paths.state.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._host.bind(directory, self._paths.state)

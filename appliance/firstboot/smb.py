@@ -1,0 +1,123 @@
+"""SMB: Samba over a mount of our own export on the loopback, where /etc/caudal/smb.toml asks for it.
+
+    share = "data"            # name of the share, which shows the whole export
+    encrypt = "required"      # or "desired": clients that cannot are let in, signed
+    workgroup = "WORKGROUP"
+
+Without the file there is no SMB. Users are this machine's, with a password of Samba's (`caudal-smb-user`).
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.config import Config
+from gateway.errors import ConfigError
+
+KEYS: Final = {"share", "encrypt", "workgroup"}
+ENCRYPT: Final = {"required", "desired"}
+LOOPBACK: Final = ("127.0.0.1", "::1")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.$-]{0,62}")
+_WORKGROUP: Final = re.compile(r"[A-Za-z0-9-]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Smb:
+    """What the file says."""
+
+    share: str = "data"
+    encrypt: str = "required"
+    workgroup: str = "WORKGROUP"
+
+
+def read(file: Path) -> Smb | None:
+    """None where there is no such file. Raises ConfigError for one with a mistake in it."""
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", 'as: share = "data"') from error
+    return _checked(found, file)
+
+
+def _checked(found: Mapping[str, Any], file: Path) -> Smb:
+    if unknown := sorted(set(found) - KEYS):
+        raise ConfigError(f"unknown key {unknown[0]} in {file}", f"known are {', '.join(sorted(KEYS))}")
+    if wrong := [key for key, value in found.items() if not isinstance(value, str)]:
+        raise ConfigError(f"{wrong[0]} in {file} is no text", 'as: share = "data"')
+    smb = Smb(**found)
+    if not _NAME.fullmatch(smb.share) or smb.share.lower() in {"global", "homes", "printers", "ipc$"}:
+        raise ConfigError(
+            f"{smb.share!r} cannot be the name of a share (in {file})", "letters, digits, hyphens"
+        )
+    if smb.encrypt not in ENCRYPT:
+        raise ConfigError(f"encrypt is {smb.encrypt!r} (in {file})", "give required or desired")
+    if not _WORKGROUP.fullmatch(smb.workgroup):
+        raise ConfigError(
+            f"{smb.workgroup!r} cannot be a workgroup (in {file})", "15 letters and digits at most"
+        )
+    return smb
+
+
+def clients(config: Config) -> tuple[str, ...]:
+    """Who may mount: those of the configuration, and Samba on this machine."""
+    return (*config.clients, *(one for one in LOOPBACK if one not in config.clients))
+
+
+def configuration(smb: Smb, mount: Path, state: Path) -> str:
+    """Samba's file. What it keeps lies in the state directory, so that another image finds it.
+
+    Locks: byte-range locks and opens of SMB clients become POSIX locks of the mount, so NFS clients see them; oplocks and
+    leases are off, because an NFS client's write would not break them.
+    """
+    return f"""\
+# Written by first boot at each boot; /etc/caudal/smb.toml is the file to change.
+[global]
+	workgroup = {smb.workgroup}
+	server role = standalone server
+	map to guest = never
+	server min protocol = SMB3_00
+	smb encrypt = {smb.encrypt}
+	server signing = mandatory
+	smb ports = 445
+	disable netbios = yes
+	load printers = no
+	printcap name = /dev/null
+	disable spoolss = yes
+	logging = systemd
+	private dir = {state / "samba/private"}
+	state directory = {state / "samba"}
+	cache directory = /run/samba/cache
+	lock directory = /run/samba
+	pid directory = /run/samba
+	ncalrpc dir = /run/samba/ncalrpc
+	deadtime = 30
+
+[{smb.share}]
+	path = {mount}
+	read only = no
+	guest ok = no
+	# Coherent with NFS clients: every open, read and write goes to the server, which decides.
+	oplocks = no
+	kernel oplocks = no
+	smb2 leases = no
+	strict locking = yes
+	posix locking = yes
+	kernel share modes = no
+	durable handles = no
+	# DOS attributes and streams are extended attributes of the file, which NFS 4.2 has.
+	ea support = yes
+	store dos attributes = yes
+	map archive = no
+	map hidden = no
+	map system = no
+	vfs objects = streams_xattr
+	inherit permissions = yes
+	# A flush is a COMMIT to the journal: acknowledged means kept.
+	strict sync = yes
+	sync always = no
+"""

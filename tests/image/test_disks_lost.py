@@ -1,0 +1,142 @@
+"""Disks that go and come back, system disks that are replaced, packages that are upgraded: clients go on, and nothing that
+was acknowledged is lost. Takes many boots, so only with TEST_VERSIONS=all.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import netns, uml
+from tests.support.appliance import Appliance
+from tests.support.processes import ROOT, wait_until
+
+pytestmark = [
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(os.environ.get("TEST_VERSIONS") != "all", reason="takes many boots: make test-all"),
+]
+
+
+class Files:
+    """What a client was told is there: files with known contents, added between the faults."""
+
+    def __init__(self, client: uml.Client) -> None:
+        self._client = client
+        self.point = client.mount("4.2", 2049, "/data")
+        self._rounds = 0
+
+    def add(self) -> None:
+        self._rounds += 1
+        folder = f"{self.point}/round{self._rounds}"
+        self._client.run(
+            f"mkdir {folder} && for i in $(seq 60); do echo {self._rounds} $i >{folder}/f$i || exit 1; done;"
+            f"dd if=/dev/zero of={folder}/large bs=64k count=40 conv=fsync 2>&1 && sync -f {folder}",
+            timeout_s=300,
+        )
+
+    def check(self) -> None:
+        """Also after the longest wait for a server that comes back."""
+        for number in range(1, self._rounds + 1):
+            folder = f"{self.point}/round{number}"
+            self._client.run(
+                f'for i in $(seq 60); do test "$(cat {folder}/f$i)" = "{number} $i" || exit 1; done;'
+                f"test $(stat -c %s {folder}/large) = {64 * 1024 * 40}",
+                timeout_s=300,
+            )
+
+
+@pytest.fixture(scope="module")
+def appliance(appliances: Callable[..., Appliance]) -> Appliance:
+    one = appliances()
+    names = {"j0": 1024, "j1": 1024, "files": 2048, "cache": 512}
+    one.disks = [one.new_disk(name, mib) for name, mib in names.items()]
+    one.start().wait_serving()
+    return one
+
+
+@pytest.fixture(scope="module")
+def files(private_network: None, appliance: Appliance) -> Iterator[Files]:
+    netns.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    with uml.Client() as client:
+        client.run(f"ip route add default via {client.server_address}")
+        client.server_address = appliance.address
+        found = Files(client)
+        found.add()
+        yield found
+
+
+def with_disks(appliance: Appliance, *names: str) -> None:
+    """Switched off, the disks changed, and on again."""
+    appliance.power_off()
+    appliance.disks = [appliance.work / name for name in names]
+    appliance.start(180)
+    appliance.wait_serving(240)
+
+
+def healthy_mirrors(appliance: Appliance) -> int:
+    return sum(mirror["state"] == "healthy" for mirror in appliance.status()["journal"]["mirrors"])
+
+
+def test_a_journal_disk_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
+    assert healthy_mirrors(appliance) == 2
+    with_disks(appliance, "j0", "files", "cache")
+    assert "1 of 2 journal mirrors missing" in " ".join(appliance.setup()["notes"])
+    files.check()
+    files.add()
+    with_disks(appliance, "j1", "cache", "j0", "files")
+    assert appliance.setup()["notes"] == []
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    files.check()
+
+
+def test_the_cache_disk_goes(appliance: Appliance, files: Files) -> None:
+    files.add()
+    with_disks(appliance, "j0", "j1", "files")
+    files.check()
+    with_disks(appliance, "j0", "j1", "files", "cache")
+    files.check()
+
+
+def test_the_disk_with_the_state_directory_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
+    files.add()
+    with_disks(appliance, "j1", "files", "cache")
+    assert "came back" in " ".join(appliance.setup()["notes"])
+    files.check()
+    files.add()
+    with_disks(appliance, "j0", "j1", "files", "cache")
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    files.check()
+
+
+def test_another_system_disk_finds_the_data_disks(appliance: Appliance, files: Files) -> None:
+    token = appliance.ssh("cat /etc/caudal/admin-token || true")
+    appliance.shut_down()
+    appliance.replace_root()
+    appliance.start(180)
+    appliance.wait_serving(240)
+    files.check()
+    files.add()
+    assert appliance.setup()["problems"] == []
+    if token:
+        listed = appliance.ssh("caudal token list")
+        assert "first" in listed, "users and tokens lie with the data"
+
+
+def test_packages_are_upgraded_in_place_and_rolled_back(
+    appliance: Appliance, files: Files, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "CAUDAL_VERSION_SUFFIX": "+b"}
+    subprocess.run([ROOT / "tools/debs", tmp_path / "b"], check=True, env=environment, capture_output=True)
+    subprocess.run([ROOT / "tools/debs", tmp_path / "a"], check=True, capture_output=True)
+    for folder, version in (("b", "+b"), ("a", "")):
+        appliance.ssh("mkdir -p /var/debs && rm -f /var/debs/*")
+        for package in (tmp_path / folder).glob("*.deb"):
+            appliance.copy_in(package, "/var/debs/")
+        appliance.ssh("dpkg --install --force-downgrade /var/debs/*.deb", timeout_s=600)
+        appliance.wait_serving(240)
+        found = appliance.ssh("dpkg-query -W -f '${Version}' caudal")
+        assert found.endswith("+b") == (version == "+b")
+        files.check()
+        files.add()
