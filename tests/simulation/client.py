@@ -111,7 +111,9 @@ class Client(ClientBase):
     def _may_replace(self, number: int, victim: int | None, source: int, directory: int) -> bool:
         tree = self._tree
         is_directory = tree.nodes[number].kind == DIRECTORY
-        if (is_directory or tree.nodes[number].nlink > 1) and tree.quota_tree(directory) != tree.quota_tree(source):
+        if (is_directory or tree.nodes[number].nlink > 1) and tree.quota_tree(directory) != tree.quota_tree(
+            source
+        ):
             return False
         if is_directory and tree.is_below(directory, number):
             return False
@@ -253,9 +255,7 @@ class Client(ClientBase):
         return self._do(
             f"limit {number}: {limited}",
             [("limit", (number, limited))],
-            lambda: (
-                namespace.set_quota(inode, limits, None) if limited else namespace.drop_quota(inode)
-            ),
+            lambda: namespace.set_quota(inode, limits, None) if limited else namespace.drop_quota(inode),
         )
 
     # Attributes
