@@ -9,7 +9,7 @@ Everything is called with the namespace's lock held.
 """
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.metadata.attributes import REGULAR, ROOT_INODE
@@ -276,10 +276,13 @@ class QuotaTable:
         over = soft is not None and inodes > soft
         return TreeUse(used, inodes, since_ns, self._inodes_since_ns.get(directory, 0) if over else 0)
 
-    def settled(self) -> list[PutQuota]:
-        """Rows whose times since when a soft limit is exceeded are not those of now."""
+    def settled(self, directories: Iterable[int]) -> list[PutQuota]:
+        """Rows, of some directories, whose times since when a soft limit is exceeded are not those of now."""
         changed: list[PutQuota] = []
-        for ino, op in self.limits.items() if self.serving else ():
+        for ino in directories:
+            op = self.limits.get(ino)
+            if op is None or not self.serving:
+                continue
             use = self.use(ino)
             over = op.soft_inodes is not None and use.inodes > op.soft_inodes
             since_ns = (use.inodes_since_ns or self._now_ns()) if over else 0
