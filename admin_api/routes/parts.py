@@ -109,11 +109,12 @@ class ConfigKey(BaseModel):
 @router.get("/config", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403))
 def show_config(here: Here) -> list[ConfigKey]:
     """The effective configuration. It holds no secrets: credentials are in no key, keys only name files."""
+    settings: dict[str, Any] = {}
     try:
         settings: dict[str, Any] = here.link.known().status.get("cache", {}).get("settings", {})
     except Problem:
-        settings = {}
-    changed = {key: settings[key] for key in settings.get("changed", ())}
+        pass  # of a gateway that is down what it was started with is known
+    changed: dict[str, Any] = {key: settings[key] for key in settings.get("changed", ())}
     return [
         ConfigKey(
             key=one.key,
