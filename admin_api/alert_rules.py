@@ -113,16 +113,11 @@ def _disk_fill(facts: Facts) -> float | None:
 
 
 def _quota(facts: Facts) -> float | None:
-    """The fullest quota, where the gateway's status tells of any: `quotas`, each with used_bytes and limit_bytes."""
+    """The used share of the fullest directory with a limit."""
     if facts.status is None:
         return None
-    quotas: list[dict[str, Any]] = facts.status.get("quotas") or []
-    shares = [
-        float(one.get("used_bytes") or 0) / float(one["limit_bytes"])
-        for one in quotas
-        if one.get("limit_bytes")
-    ]
-    return max(shares, default=0.0)
+    fullest: list[dict[str, Any]] = at(facts.status, "quotas.fullest") or []
+    return max((float(one["share"]) for one in fullest), default=0.0)
 
 
 def _budget(facts: Facts) -> float | None:

@@ -106,7 +106,7 @@ BROKEN: dict[str, Facts] = {
         values(l1_hits=10.0, l1_misses=90.0, l2_misses=80.0),
     ),
     "disk-full": Facts(status(disks={"state": {"free_bytes": 4, "total_bytes": 100}}), values()),
-    "quota-near": Facts({**status(), "quotas": [{"used_bytes": 95, "limit_bytes": 100}]}, values()),
+    "quota-near": Facts({**status(), "quotas": {"fullest": [{"id": 7, "share": 0.95}]}}, values()),
     "budget-near": Facts(status(), values(), 0.85),
     "budget-spent": Facts(status(), values(), 1.01),
 }
