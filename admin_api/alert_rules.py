@@ -116,7 +116,8 @@ def _quota(facts: Facts) -> float | None:
     """The used share of the fullest directory with a limit."""
     if facts.status is None:
         return None
-    fullest: list[dict[str, Any]] = at(facts.status, "quotas.fullest") or []
+    quotas: dict[str, Any] = facts.status.get("quotas") or {}
+    fullest: list[dict[str, Any]] = quotas.get("fullest") or []
     return max((float(one["share"]) for one in fullest), default=0.0)
 
 
