@@ -199,7 +199,7 @@ def smb(appliance: Appliance, client: uml.Client) -> str:
     appliance.ssh(f"echo '{PASSWORD}' | caudal-smb-user add {USER}")
     uid = appliance.ssh(f"id -u {USER}").strip()
     # A module that another one asks for is not found by the kernel itself: the client's modules lie elsewhere.
-    modules = "cifs md4 md5 hmac sha256_generic sha512_generic cmac aes_generic ccm gcm ctr ecb"
+    modules = "cifs md4 md5 hmac sha256_generic sha512_generic cmac aes_generic ctr ghash_generic ccm gcm ecb"
     client.run(f"for m in {modules}; do modprobe -q -d {client.work} $m; done; mkdir -p /mnt/smb")
     options = f"username={USER},password={PASSWORD},vers=3.1.1,seal,uid={uid}"
     point = client.mount("4.2", 2049, "/data")
