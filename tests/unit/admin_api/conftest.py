@@ -54,7 +54,7 @@ STATUS: dict[str, Any] = {
         "over_soft": 1,
         "nearly_full": 1,
         "full": 0,
-        "fullest": [{"id": 1099511627781, "share": 0.95}],
+        "fullest": [{"id": 1099511627781, "share": 0.8}],
     },
 }
 

@@ -112,7 +112,7 @@ def test_figures(api: Api) -> None:
         "caudal_quotas 2.0",
         "caudal_quotas_over_soft 1.0",
         "caudal_quotas_nearly_full 1.0",
-        f'caudal_quota_used_ratio{{id="{ID}"}} 0.95',
+        f'caudal_quota_used_ratio{{id="{ID}"}} 0.8',
     ):
         assert line in text
 
