@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint test test-all run demo bench debs image clean
+.PHONY: help setup check lint test test-all test-image run demo bench debs image clean
 export HOME ?= /root
 export CAUDAL_CACHE ?= $(HOME)/.cache/caudal
 export CARGO_TARGET_DIR := $(CAUDAL_CACHE)/cargo
@@ -30,14 +30,18 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@tools/setup
 	@tools/lint
 	@tools/rust-tests
-	@packer fmt -check packer
+	@$(PYTEST) -n $(WORKERS) --dist loadfile --ignore=tests/image $(ARGS)
+
+test-image: ## the appliance: its image is built and booted, and clients mount what it serves (needs root; half an hour)
+	@tools/setup python native ganesha image
 	@tools/image
-	@$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PYTEST) tests/image $(ARGS)
 
 test-all: export TEST_VERSIONS := all
-test-all: test ## test over every NFS version, then what takes longer: random file operations, POSIX conformance beside stock
+test-all: test ## test over every NFS version, then what takes longer: random file operations, POSIX conformance beside stock, the image
 	@$(BIN)/python -m bench.fsx
 	@$(BIN)/python -m bench.conformance
+	@$(MAKE) test-image
 
 run: ## Caudal in the foreground on a directory store, for this machine only (ARGS: more options of `caudal up`)
 	@tools/setup python native ganesha

@@ -1,7 +1,5 @@
-"""The templates, the scripts, and what `make image` leaves."""
+"""Packer's templates and scripts, and the list of what an image holds."""
 
-import hashlib
-import json
 import subprocess
 from pathlib import Path
 
@@ -10,10 +8,8 @@ import pytest
 from packer import sbom
 from tests.support.processes import ROOT
 
-pytestmark = pytest.mark.timeout(1500)
 TEMPLATES = ROOT / "packer"
 SCRIPTS = sorted((TEMPLATES / "scripts").iterdir())
-GIB = 1 << 30
 
 
 def packer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,6 +30,8 @@ def test_the_terraform_files_are_in_form(tmp_path: Path) -> None:
 
 
 def test_templates_are_valid_for_both_sources(tmp_path: Path) -> None:
+    # What the image is to get need not be built for this, but its place is looked for.
+    (ROOT / "dist/debs").mkdir(parents=True, exist_ok=True)
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     given = {"base": key, "base_key": key, "subscription_id": "00000000-0000-0000-0000-000000000000"}
@@ -53,26 +51,6 @@ def test_every_script_ends_with_its_check(script: Path) -> None:
     assert "\n# check\n" in text
     assert len(text.split("\n# check\n")[1].splitlines()) >= 3
     subprocess.run(["bash", "-n", script], check=True)
-
-
-def test_the_image_is_what_its_checksums_say_and_not_too_large(image: Path) -> None:
-    for line in (image.parent / "SHA256SUMS").read_text().splitlines():
-        digest, name = line.split()
-        with (image.parent / name).open("rb") as file:
-            assert hashlib.file_digest(file, "sha256").hexdigest() == digest, name
-    assert image.stat().st_size <= 1.5 * GIB
-    assert (image.parent / "caudal.qcow2").stat().st_size <= 1.5 * GIB
-
-
-def test_the_list_of_what_is_in_it_names_packages_of_all_kinds(image: Path) -> None:
-    document = json.loads((image.parent / "caudal.spdx.json").read_text())
-    assert document["spdxVersion"] == "SPDX-2.3"
-    packages = {one["name"]: one for one in document["packages"]}
-    for name in ("caudal", "caudal-admin", "nfs-ganesha", "samba", "openssh-server", "cryptography", "tokio"):
-        assert packages[name]["versionInfo"], name
-    ids = [one["SPDXID"] for one in document["packages"]]
-    assert len(set(ids)) == len(ids)
-    assert {one["relatedSpdxElement"] for one in document["relationships"]} == set(ids)
 
 
 def test_packages_that_are_gone_are_not_listed() -> None:
