@@ -208,7 +208,11 @@ impl Engine {
             engine: self,
             rows,
             gone: HashSet::new(),
-            ends_lsn: if accept_loss { self.end_of(&dirs)? } else { u64::MAX },
+            ends_lsn: if accept_loss {
+                self.end_of(&dirs)?
+            } else {
+                u64::MAX
+            },
             report: Report::default(),
         };
         let mut show = |record: &Record<'_>| replay.record(record);
