@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from admin_api.guard import GuardedRoute, needs
 from admin_api.operations import CancelledError, Progress
 from admin_api.problems import Problem, responses
-from admin_api.routes.common import Caller, Here
+from admin_api.routes.common import Caller, Here, audit
 from admin_api.routes.parts import OperationView
 from admin_api.security import Principal, Role
 from admin_api.services import Services
-from admin_api.storage import record
 
 router = APIRouter(route_class=GuardedRoute, tags=["cache"])
 TIMEOUT_S: Final = 120.0
@@ -110,11 +109,6 @@ class Pins(BaseModel):
     items: list[Pin]
 
 
-def _audit(here: Services, caller: Principal, action: str, target: str, **fields: Any) -> None:
-    with here.engine.begin() as connection:
-        record(connection, here.now_s(), caller.name, caller.address, action, target[:200], **fields)
-
-
 def _job(
     here: Services, caller: Principal, response: Response, kind: str, op: str, path: str
 ) -> OperationView:
@@ -129,7 +123,7 @@ def _job(
     except Problem:
         cancel()
         raise
-    _audit(here, caller, kind, path)
+    audit(here, caller, kind, path)
     response.headers["Location"] = f"/v1/operations/{made['id']}"
     return OperationView.model_validate(made)
 
@@ -154,7 +148,7 @@ def _follow(here: Services, number: str) -> Callable[[Progress], dict[str, Any]]
 def resize_l1(here: Here, caller: Caller, body: L1Size) -> CacheSettings:
     """Another size of L1, at once. It lasts over restarts, until the configuration's l1_bytes is changed."""
     settings = here.link.change("cache_resize", TIMEOUT_S, l1_bytes=body.bytes)
-    _audit(here, caller, "cache.resize", "l1", bytes=body.bytes)
+    audit(here, caller, "cache.resize", "l1", bytes=body.bytes)
     return CacheSettings.model_validate(settings)
 
 
@@ -170,7 +164,7 @@ def list_shelves(here: Here) -> Shelves:
 def add_shelf(here: Here, caller: Caller, body: NewShelf) -> ShelfSize:
     """Another shelf: it takes its share of new blocks at once. Lasts over restarts."""
     made = here.link.change("shelf_add", TIMEOUT_S, path=body.path, bytes=body.bytes)
-    _audit(here, caller, "cache.shelf.add", body.path, bytes=made["bytes"])
+    audit(here, caller, "cache.shelf.add", body.path, bytes=made["bytes"])
     return ShelfSize(path=made["path"], bytes=made["bytes"])
 
 
@@ -184,14 +178,14 @@ def drain_shelf(here: Here, caller: Caller, response: Response, body: At) -> Ope
 def undrain_shelf(here: Here, caller: Caller, body: At) -> None:
     """A shelf that was drained takes blocks again."""
     here.link.change("shelf_drain", TIMEOUT_S, path=body.path, undo=True)
-    _audit(here, caller, "cache.shelf.undrain", body.path)
+    audit(here, caller, "cache.shelf.undrain", body.path)
 
 
 @router.post("/cache/shelves/remove", openapi_extra=needs(Role.ADMIN), responses=CHANGES)
 def remove_shelf(here: Here, caller: Caller, body: At) -> Removed:
     """Takes a shelf away and removes its blocks; what only it had is fetched again when it is read."""
     done = here.link.change("shelf_remove", TIMEOUT_S, path=body.path)
-    _audit(here, caller, "cache.shelf.remove", body.path)
+    audit(here, caller, "cache.shelf.remove", body.path)
     return Removed(left=done["left"])
 
 
@@ -199,7 +193,7 @@ def remove_shelf(here: Here, caller: Caller, body: At) -> Removed:
 def resize_shelf(here: Here, caller: Caller, body: ShelfSize) -> CacheSettings:
     """Another size of a shelf; what fits stays."""
     settings = here.link.change("shelf_resize", TIMEOUT_S, path=body.path, bytes=body.bytes)
-    _audit(here, caller, "cache.shelf.resize", body.path, bytes=body.bytes)
+    audit(here, caller, "cache.shelf.resize", body.path, bytes=body.bytes)
     return CacheSettings.model_validate(settings)
 
 
@@ -261,7 +255,7 @@ def pin(here: Here, caller: Caller, response: Response, body: At) -> OperationVi
 def unpin(here: Here, caller: Caller, path: str = Query(max_length=PATH_LENGTH)) -> None:
     """What was pinned has to go like anything else from now on."""
     here.link.change("cache_unpin", TIMEOUT_S, path=path)
-    _audit(here, caller, "cache.unpin", path)
+    audit(here, caller, "cache.unpin", path)
 
 
 @router.post(
@@ -274,5 +268,5 @@ def unpin(here: Here, caller: Caller, path: str = Query(max_length=PATH_LENGTH))
 def cancel_operation(here: Here, caller: Caller, operation_id: str) -> OperationView:
     """Has an operation end at its next step; its state then is cancelled. A flush cannot be cancelled."""
     cancelled = OperationView.model_validate(here.operations.cancel(operation_id))
-    _audit(here, caller, "operation.cancel", operation_id)
+    audit(here, caller, "operation.cancel", operation_id)
     return cancelled

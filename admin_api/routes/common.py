@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, select
 from admin_api.problems import Problem
 from admin_api.security import Principal
 from admin_api.services import Services, principal_of, services_of
+from admin_api.storage import record
 
 Here = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(principal_of)]
@@ -30,6 +31,12 @@ IdempotencyKey = Annotated[
     ),
 ]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the caller has seen.")]
+
+
+def audit(here: Services, caller: Principal, action: str, target: str, **detail: object) -> None:
+    """Records a change that the gateway made."""
+    with here.engine.begin() as connection:
+        record(connection, here.now_s(), caller.name, caller.address, action, target[:200], **detail)
 
 
 class Page(BaseModel):

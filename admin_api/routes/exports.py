@@ -14,10 +14,11 @@ from admin_api.routes.common import (
     IfMatch,
     Name,
     NamePath,
+    audit,
     check_match,
     etag,
 )
-from admin_api.security import Principal, Role
+from admin_api.security import Role
 from admin_api.services import Services
 from admin_api.storage import once, record
 
@@ -99,12 +100,6 @@ def ask(here: Services, op: str, **fields: object) -> Any:
     except Problem as problem:
         status = STATUSES.get(problem.code, problem.status)
         raise Problem(status, problem.code, problem.detail, problem.hint, problem.headers) from problem
-
-
-def audit(here: Services, caller: Principal, action: str, name: str, **detail: object) -> None:
-    """Records a change that the gateway made."""
-    with here.engine.begin() as connection:
-        record(connection, here.now_s(), caller.name, caller.address, action, name, **detail)
 
 
 def _find(here: Services, name: str) -> Export:
