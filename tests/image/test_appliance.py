@@ -201,8 +201,9 @@ def smb(appliance: Appliance, client: uml.Client) -> str:
     # A module that another one asks for is not found by the kernel itself: the client's modules lie elsewhere.
     modules = "cifs md4 md5 hmac sha256_generic sha512_generic cmac aes_generic ctr ghash_generic ccm gcm ecb"
     client.run(f"for m in {modules}; do modprobe -q -d {client.work} $m; done; mkdir -p /mnt/smb")
-    options = f"username={USER},password={PASSWORD},vers=3.1.1,seal,uid={uid}"
-    point = client.mount("4.2", 2049, "/data")
+    # Neither client believes what it remembers: what is asked here is what the servers say.
+    options = f"username={USER},password={PASSWORD},vers=3.1.1,seal,uid={uid},actimeo=0"
+    point = client.mount("4.2", 2049, "/data", "actimeo=0,lookupcache=none")
     client.run(
         f"mkdir {point}/smb && chown {uid} {point}/smb && mkdir -p /mnt/both && mount --bind {point}/smb /mnt/both"
     )
