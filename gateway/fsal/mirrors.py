@@ -52,7 +52,7 @@ def alerts(journal: Mapping[str, Any]) -> list[dict[str, str]]:
         if mirror["state"] != "healthy":
             text = f"journal mirror {mirror['path']} is {mirror['state']}: {mirror['why']}"
             found.append({"what": f"journal_mirror_{mirror['state']}", "text": text})
-    if journal.get("halted"):
+    if mirrors and not healthy:
         found.append({"what": "journal_without_mirror", "text": "no journal mirror is left: writes wait"})
     elif len(mirrors) > 1 and len(healthy) == 1:
         text = f"only one journal mirror is left: {healthy[0]['path']}"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_a_mirror_that_is_lost_comes_back_while_clients_write(mirrored: Mirrored
     mirrored.server.fsck()
 
 
-def test_the_last_mirror_gone_writes_wait_and_go_on(mirrored: Mirrored) -> None:
+def test_mirrors_are_taken_out_and_in(mirrored: Mirrored) -> None:
     mirrored.server.cli("journal", "mirror", "remove", str(mirrored.dir(1)))
     assert mirrored.states() == ["healthy"]
     refused = mirrored.server.run(
@@ -156,6 +157,32 @@ def test_the_last_mirror_gone_writes_wait_and_go_on(mirrored: Mirrored) -> None:
     mirrored.check()
     mount(mirrored.disks[0])
     mirrored.wait_states("healthy", "healthy")
+    mirrored.check()
+
+
+def test_without_any_mirror_writes_wait_until_one_is_there_again(mirrored: Mirrored, tmp_path: Path) -> None:
+    mirrored.server.cli("journal", "mirror", "remove", str(mirrored.dir(1)))
+    mirrored.write("before")
+    disk = mirrored.disks[0]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", str(disk.path), str(elsewhere)], check=True)
+    try:
+        unmount(disk)
+        wait_until(lambda: "journal_without_mirror" in mirrored.alerts(), "the alert", 30)
+        writing = threading.Thread(target=mirrored.write, args=("late",))
+        writing.start()
+        writing.join(3)
+        assert writing.is_alive(), "a write was acknowledged without any mirror"
+    finally:
+        subprocess.run(["mount", "--bind", str(elsewhere), str(disk.path)], check=True)
+        subprocess.run(["umount", "--lazy", str(elsewhere)], check=True)
+    writing.join(60)
+    assert not writing.is_alive()
+    mirrored.wait_states("healthy")
+    assert mirrored.alerts() == set()
+    mirrored.power_cut()
+    mirrored.start_with(0)
     mirrored.check()
 
 
