@@ -127,9 +127,20 @@ def test_another_system_disk_finds_the_data_disks(appliance: Appliance, files: F
 def test_packages_are_upgraded_in_place_and_rolled_back(
     appliance: Appliance, files: Files, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "CAUDAL_VERSION_SUFFIX": "+b"}
+    # There is no network in here; what the first build fetched is kept.
+    environment = {
+        **os.environ,
+        "CAUDAL_VERSION_SUFFIX": "+b",
+        "UV_OFFLINE": "1",
+        "CARGO_NET_OFFLINE": "true",
+    }
     subprocess.run([ROOT / "tools/debs", tmp_path / "b"], check=True, env=environment, capture_output=True)
-    subprocess.run([ROOT / "tools/debs", tmp_path / "a"], check=True, capture_output=True)
+    subprocess.run(
+        [ROOT / "tools/debs", tmp_path / "a"],
+        check=True,
+        env={**environment, "CAUDAL_VERSION_SUFFIX": ""},
+        capture_output=True,
+    )
     for folder, version in (("b", "+b"), ("a", "")):
         appliance.ssh("mkdir -p /var/debs && rm -f /var/debs/*")
         for package in (tmp_path / folder).glob("*.deb"):
