@@ -201,7 +201,7 @@ class Campaign:
     def _end(self, plan: Plan, before: int | None) -> bool:
         """The server's death as planned; what only a dead one can meet comes with it."""
         healthy = self._faults.all_healthy()
-        if any(one.kind == "mirror_error" for one in plan.disturbances) and not healthy:
+        if any(one.kind == "mirror_error" for one in plan.disturbances) and self._faults.losses():
             self._round.faults.append("mirror_error")
         self._died_s = time.monotonic()
         if plan.death == "nothing":

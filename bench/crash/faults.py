@@ -133,6 +133,15 @@ class Faults:
             return False
         return all(mirror["state"] == "healthy" for mirror in mirrors)
 
+    def losses(self) -> int:
+        """How often the running server has lost a mirror; 0 where it does not answer."""
+        try:
+            with ControlClient(self._server.state / "run" / "control.sock", 5.0) as control:
+                mirrors = control.call("status")["journal"]["mirrors"]
+        except (NotRunningError, ControlError):
+            return 0
+        return sum(int(mirror["losses"]) for mirror in mirrors)
+
     def _mirror_gone(self, one: Disturbance) -> None:
         """The disk of a mirror goes while it is written: only where the others have everything."""
         if not self.all_healthy():

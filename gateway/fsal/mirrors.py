@@ -70,6 +70,7 @@ class Mirrors:
         self._thread = threading.Thread(target=self._run, name="mirrors", daemon=True)
         self._in_database = self._in_container = 0
         self._seen: dict[str, str] = {}
+        self._losses: dict[str, int] = {}
         self._failed = False
 
     def start(self) -> None:
@@ -143,6 +144,13 @@ class Mirrors:
         now = {str(mirror["path"]): str(mirror["state"]) for mirror in mirrors}
         whys = {str(mirror["path"]): str(mirror["why"]) for mirror in mirrors}
         healthy = sum(state == "healthy" for state in now.values())
+        for mirror in mirrors:
+            path, losses = str(mirror["path"]), int(mirror["losses"])
+            if now[path] != "lost" and losses > self._losses.get(path, 0):
+                # It was rebuilt before anybody looked.
+                why = str(mirror["last_loss"])
+                log.warning("journal.mirror_lost", mirror=path, why=why, healthy=healthy)
+            self._losses[path] = losses
         for path, state in now.items():
             before = self._seen.get(path)
             if state == before or (before is None and state == "healthy"):

@@ -94,6 +94,7 @@ QUOTA_ANSWERS: dict[str, Any] = {
 JOB = {"id": "j1", "kind": "cache.warm", "state": "done", "error": None, "progress": {"files": 2}}
 SET = {"l1_bytes": 1 << 30, "shelf": ["/s0=1073741824"], "changed": ["l1_bytes"]}
 ANSWERS: dict[str, Any] = {
+    "mirror_add": {"added": True},
     "cache_resize": SET,
     "shelf_resize": SET,
     "shelf_add": {"path": "/s1", "bytes": 1 << 30},

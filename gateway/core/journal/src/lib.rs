@@ -197,6 +197,9 @@ pub struct MirrorStats {
     /// Bytes that a rebuild has copied, of those that it has found to copy so far.
     pub copied_bytes: u64,
     pub to_copy_bytes: u64,
+    /// How often it was lost, and why the last time.
+    pub losses: u64,
+    pub last_loss: String,
 }
 
 #[derive(Clone, Debug)]

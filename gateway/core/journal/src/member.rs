@@ -44,6 +44,8 @@ struct Inner {
     since: Instant,
     entry: Option<Entry>,
     spares: Option<Arc<Spares>>,
+    losses: u64,
+    last_loss: String,
     /// Segments to be dropped, oldest first.
     doomed: VecDeque<u64>,
 }
@@ -71,6 +73,8 @@ impl Member {
                 since: Instant::now(),
                 entry: None,
                 spares: None,
+                losses: 0,
+                last_loss: String::new(),
                 doomed: VecDeque::new(),
             }),
             dropping: Mutex::new(()),
@@ -132,6 +136,8 @@ impl Member {
         inner.doomed.clear();
         if before == HEALTHY {
             inner.since = Instant::now();
+            inner.losses += 1;
+            why.clone_into(&mut inner.last_loss);
         }
         if before != LOST {
             why.clone_into(&mut inner.why);
@@ -195,6 +201,8 @@ impl Member {
             since: inner.since.elapsed(),
             copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
             to_copy_bytes: self.to_copy_bytes.load(Ordering::Relaxed),
+            losses: inner.losses,
+            last_loss: inner.last_loss.clone(),
         }
     }
 }

@@ -50,6 +50,8 @@ fn journal<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>
                 m.set_item("why", &mirror.why)?;
                 m.set_item("since_s", mirror.since.as_secs_f64())?;
                 m.set_item("copied_bytes", mirror.copied_bytes)?;
+                m.set_item("losses", mirror.losses)?;
+                m.set_item("last_loss", &mirror.last_loss)?;
                 m.set_item("to_copy_bytes", mirror.to_copy_bytes)
             })?)?;
         }
