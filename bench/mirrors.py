@@ -72,7 +72,7 @@ def measure(directory: Path, on: Path, rounds: int) -> compare.Rows:
             stack.callback(server.stop)
             server.start()
             urls.append(server.url)
-        return compare.compare(*urls, rounds=rounds, modes=MODES, small=True, directory="mirrors")
+        return compare.compare(*urls, rounds=rounds, modes=MODES, small=False, directory="mirrors")
 
 
 def section(record: dict[str, Any]) -> list[str]:
