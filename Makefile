@@ -21,8 +21,8 @@ lint: ## formats, lints and types, of Python and Rust
 	@tools/setup python native
 	@tools/lint
 
-check: ## a minute: lint and the unit tests
-	@tools/setup python native
+check: ## lint and the unit tests
+	@tools/setup python native client
 	@tools/lint
 	@$(PYTEST) -q tests/unit $(ARGS)
 
