@@ -7,14 +7,16 @@ must not come under another one's rules.
 
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gateway import config_values as values
-from gateway.errors import ControlError, Reason, StartError
-from gateway.state import StateDir, unusable, write_atomically
+from gateway import kept_file
+from gateway.errors import ControlError
+from gateway.state import StateDir, write_atomically
 
+REMEDY: Final = "add its exports anew"
 FORMAT: Final = 1
 CONFIGURED_ID: Final = 1
 CONFIGURED_NAME: Final = "main"
@@ -122,27 +124,14 @@ def overlaps(pseudo: str, other: str) -> bool:
 
 def read(state: StateDir) -> Kept:
     """What is kept. Raises StartError for a newer or damaged file."""
-    try:
-        text = state.exports_file.read_bytes()
-    except FileNotFoundError:
+    fields = kept_file.read_fields(state.exports_file, FORMAT, REMEDY)
+    if fields is None:
         return Kept()
-    except OSError as error:
-        raise unusable(state.root, error) from error
     try:
-        fields: Any = msgspec.json.decode(text)
-        if (version := int(fields["format"])) > FORMAT:
-            raise StartError(
-                f"{state.exports_file} was written by a newer version (format {version}; this one knows {FORMAT})",
-                "install that version or a later one",
-                Reason.NEWER_FORMAT,
-            )
-        return msgspec.convert(fields, Kept)
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StartError(
-            f"{state.exports_file} is damaged",
-            "put back its copy from a backup of the state directory; or remove it, and add its exports anew",
-            Reason.STATE_UNUSABLE,
-        ) from error
+        kept = msgspec.convert(fields, Kept)
+    except kept_file.DAMAGED as error:
+        raise kept_file.damaged(state.exports_file, REMEDY) from error
+    return kept
 
 
 def write(state: StateDir, kept: Kept) -> None:

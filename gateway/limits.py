@@ -2,14 +2,16 @@
 
 import ipaddress
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway import config_values as values
-from gateway.errors import ControlError, Reason, StartError
-from gateway.state import StateDir, unusable, write_atomically
+from gateway import kept_file
+from gateway.errors import ControlError
+from gateway.state import StateDir, write_atomically
 
+REMEDY: Final = "set its limits anew"
 FORMAT: Final = 1
 MAX_LIMITS: Final = 500
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -102,29 +104,15 @@ def rule_of(limit: Limit, export_id: int | None) -> RuleTuple:
 
 def read(state: StateDir) -> Kept:
     """What is kept. Raises StartError for a newer or damaged file."""
-    try:
-        text = state.limits_file.read_bytes()
-    except FileNotFoundError:
+    fields = kept_file.read_fields(state.limits_file, FORMAT, REMEDY)
+    if fields is None:
         return Kept()
-    except OSError as error:
-        raise unusable(state.root, error) from error
     try:
-        fields: Any = msgspec.json.decode(text)
-        if (version := int(fields["format"])) > FORMAT:
-            raise StartError(
-                f"{state.limits_file} was written by a newer version (format {version}; this one knows {FORMAT})",
-                "install that version or a later one",
-                Reason.NEWER_FORMAT,
-            )
         kept = msgspec.convert(fields, Kept)
         for limit in kept.limits:
             parse(msgspec.to_builtins(limit))
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, ControlError) as error:
-        raise StartError(
-            f"{state.limits_file} is damaged",
-            "put back its copy from a backup of the state directory; or remove it, and set its limits anew",
-            Reason.STATE_UNUSABLE,
-        ) from error
+    except kept_file.DAMAGED as error:
+        raise kept_file.damaged(state.limits_file, REMEDY) from error
     return kept
 
 
