@@ -77,14 +77,16 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def compiled(source: Path, name: str, *flags: str) -> Path:
-    """Compiles one C file, once for each version of it; returns the program or library in the cache."""
-    digest = hashlib.sha256(source.read_bytes() + " ".join(flags).encode()).hexdigest()[:12]
+    """Compiles one C file, once for each version of it and of what it includes; returns the program or library in the cache."""
+    before = [flag for flag in flags if not flag.startswith("-l")]
+    after = [flag for flag in flags if flag.startswith("-l")]
+    # What the preprocessor makes of it: a library that was built for the headers of yesterday is not the library of today.
+    whole = subprocess.run(["gcc", "-E", "-P", *before, str(source)], check=True, capture_output=True).stdout
+    digest = hashlib.sha256(whole + " ".join(flags).encode()).hexdigest()[:12]
     output = CACHE / "tests" / f"{digest}-{name}"
     if not output.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
         fresh = output.with_name(f".{output.name}.{os.getpid()}")
-        before = [flag for flag in flags if not flag.startswith("-l")]
-        after = [flag for flag in flags if flag.startswith("-l")]
         command = ["gcc", "-O2", *before, "-o", str(fresh), str(source), *after]
         subprocess.run(command, check=True, capture_output=True, text=True)
         fresh.rename(output)
