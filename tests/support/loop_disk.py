@@ -1,10 +1,13 @@
-"""A disk of its own with ext4: a file behind a loop device, which can turn read-only, stop answering and come back."""
+"""A disk of its own with ext4: a file behind a loop device, which can fail, hang, come back and be slow."""
 
 import subprocess
 from pathlib import Path
 from typing import Self
 
 from tests.support.processes import wait_until
+
+# Of the machine: what it says of a device holds for everybody's writes.
+WRITE_LIMIT = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
 
 
 class LoopDisk:
@@ -13,7 +16,7 @@ class LoopDisk:
     def __init__(self, path: Path, backing: Path, size_bytes: int) -> None:
         self.path, self._backing, self._size_bytes = path, backing, size_bytes
         self.device = ""
-        self._frozen = False
+        self._frozen = self._limited = False
 
     def __enter__(self) -> Self:
         with self._backing.open("wb") as file:
@@ -31,6 +34,8 @@ class LoopDisk:
     def __exit__(self, *_: object) -> None:
         if self._frozen:
             self.answer()
+        if self._limited:
+            self.limit(0)
         self._run("umount", "--lazy", self.path)
         # Takes effect when the last file on it is closed.
         self._run("losetup", "--detach", self.device)
@@ -42,7 +47,9 @@ class LoopDisk:
 
     def repair(self) -> None:
         """Unmounts, which needs that nobody has a file open there, checks and mounts again."""
-        wait_until(lambda: subprocess.run(["umount", self.path], check=False).returncode == 0, "unmounting", 20)
+        wait_until(
+            lambda: subprocess.run(["umount", self.path], check=False).returncode == 0, "unmounting", 20
+        )
         checked = subprocess.run(["e2fsck", "-p", self.device], capture_output=True, text=True, check=False)
         # 1: it corrected something.
         assert checked.returncode in (0, 1), checked.stdout
@@ -57,6 +64,12 @@ class LoopDisk:
         """Goes on after a hang."""
         self._run("fsfreeze", "--unfreeze", self.path)
         self._frozen = False
+
+    def limit(self, bytes_s: int) -> None:
+        """It takes no more than so many bytes a second; 0: what it can. Raises OSError where the kernel cannot do that."""
+        number = Path("/sys/class/block", Path(self.device).name, "dev").read_text().strip()
+        WRITE_LIMIT.write_text(f"{number} {bytes_s}\n")
+        self._limited = bytes_s > 0
 
     def _mount(self) -> None:
         self._run("mount", self.device, self.path)
