@@ -22,9 +22,8 @@ from typing import Any
 
 from bench import compare
 from bench.compare import Rows
-from bench.crash.page import replace_part
 from bench.profile import cpu_s
-from bench.record import machine, newest, recorded, save
+from bench.record import machine, newest, recorded, replace_part, save
 from tests.support import netns
 from tests.support.caudal import Caudal
 from tests.support.loop_disk import LoopDisk
@@ -148,7 +147,7 @@ def main() -> None:
         )
         record = newest("mirrors")
         assert record
-        replace_part(BEGIN, END, section(json.loads(record.read_text())))
+        replace_part(ROOT / "docs/reliability.md", BEGIN, END, section(json.loads(record.read_text())))
         print(f"recorded in {path.relative_to(ROOT)}")
 
 
