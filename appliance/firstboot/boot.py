@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 SERVER_UNIT: Final = "caudal.service"
 ADMIN_UNIT: Final = "caudal-admin.service"
 SMB_UNIT: Final = "caudal-smb.service"
+MIRRORS_UNIT: Final = "caudal-mirrors.service"
 
 CheckStore = Callable[[Config], None]
 """Raises CaudalError where the store does not answer or is not ours; it may wait for an identity to come."""
@@ -50,6 +51,8 @@ class Boot:
         if self._report.ready:
             self._report.write(self._paths.setup)
             self._host.start(SERVER_UNIT)
+            if self._paths.fresh_mirrors.exists():
+                self._host.start(MIRRORS_UNIT)
             if self._smb is not None:
                 self._host.start(SMB_UNIT)
         else:
@@ -93,6 +96,12 @@ class Boot:
             return None, {"nlm_port": configure.NLM_PORT, "state": given.state}
         settled = DataDisks(self._paths, self._host).settle(wants_store="store" not in given.explicit)
         self._report.notes += settled.layout.notes
+        self._paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if settled.fresh:
+            lines = "".join(f"{journal}\n" for journal in settled.fresh)
+            write_atomically(self._paths.fresh_mirrors, lines.encode())
+        else:
+            self._paths.fresh_mirrors.unlink(missing_ok=True)
         sizes = {label: self._host.size_bytes(point) for label, point in settled.mounts.items()}
         values = configure.derived(given, settled.layout, settled.mounts, sizes, self._host.memory_bytes())
         return settled, {**values, "state": self._paths.state}

@@ -25,6 +25,8 @@ OURS = (
     "caudal-admin.service",
     "caudal-firstboot.service",
     "caudal-first-token.service",
+    "caudal-mirrors.service",
+    "caudal-disk.service",
 )
 # sshd, rpcbind, NFS, mountd, lock manager, status monitor, admin service; on the loopback resolved's two.
 TCP_PORTS = {22, 111, 445, 2049, 20048, 32803, 32765, 8443}

@@ -81,13 +81,62 @@ def healthy_mirrors(appliance: Appliance) -> int:
 
 def test_a_journal_disk_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
     assert healthy_mirrors(appliance) == 2
-    with_disks(appliance, "j0", "files", "cache")
-    assert "1 of 2 journal mirrors missing" in " ".join(appliance.setup()["notes"])
-    files.check()
-    files.add()
+    for _ in range(2):
+        # Also at the second start without it, when the journal's own list does not name it any more.
+        with_disks(appliance, "j0", "files", "cache")
+        assert "1 of 2 journal mirrors missing" in " ".join(appliance.setup()["notes"])
+        assert {mirror["state"] for mirror in appliance.status()["journal"]["mirrors"]} == {"healthy", "lost"}
+        alerts = {alert["what"] for alert in appliance.status()["alerts"]}
+        assert {"journal_mirror_lost", "journal_one_mirror_left"} <= alerts
+        files.check()
+        files.add()
+    assert appliance.ssh("find /srv/caudal/journal1 | wc -l").strip() == "1", "nothing on the system's disk"
     with_disks(appliance, "j1", "cache", "j0", "files")
     assert appliance.setup()["notes"] == []
     wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    files.check()
+
+
+def test_a_journal_disk_is_attached_while_the_machine_runs(appliance: Appliance, files: Files) -> None:
+    with_disks(appliance, "j0", "files", "cache")
+    files.add()
+    appliance.attach(appliance.work / "j1")
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    wait_until(lambda: appliance.setup()["notes"] == [], "first boot has looked again", 60, 1)
+    # It has everything: the other one goes, with the state directory.
+    with_disks(appliance, "j1", "files", "cache")
+    files.check()
+    with_disks(appliance, "j0", "j1", "files", "cache")
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+
+
+def test_a_blank_disk_takes_the_place_of_a_mirror(appliance: Appliance, files: Files) -> None:
+    appliance.new_disk("fresh", 1024)
+    # Under another name than the lost one had, so the server has to be told that it is meant.
+    with_disks(appliance, "files", "cache", "fresh", "j1")
+    assert "takes the place of the missing" in " ".join(appliance.setup()["notes"])
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    files.check()
+    files.add()
+    # The new one alone has everything.
+    appliance.power_off()
+    (appliance.work / "j0").unlink()
+    (appliance.work / "fresh").rename(appliance.work / "j0")
+    with_disks(appliance, "j0", "files", "cache")
+    files.check()
+    with_disks(appliance, "j0", "j1", "files", "cache")
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+
+
+def test_there_may_be_several_cache_disks(appliance: Appliance, files: Files) -> None:
+    second = appliance.new_disk("cache2", 512)
+    subprocess.run(["mkfs.ext4", "-q", "-L", "caudal-l2-1", second], check=True)
+    with_disks(appliance, "j0", "j1", "files", "cache", "cache2")
+    shelves = appliance.status()["cache"]["shelves"]
+    assert {shelf["path"]: shelf["state"] for shelf in shelves} == {
+        "/srv/caudal/l2-0/l2": "ok",
+        "/srv/caudal/l2-1/l2": "ok",
+    }
     files.check()
 
 
