@@ -18,14 +18,16 @@ _SHELF_SHARE: Final = 0.9
 _SEGMENTS_MIN: Final = 4
 
 
-def read(file: Path) -> Config:
-    """The operator's file. Raises ConfigError, also where there is none yet."""
-    if not file.exists():
-        raise ConfigError(
-            f"there is no {file} yet",
-            "bring it by user data (a write_files entry of cloud-init), or write it and wait half a minute",
-        )
-    return configuration.load(file)
+def read(file: Path, below: Mapping[str, tuple[object, str]] | None = None) -> Config:
+    """The operator's file, over what the instance's metadata says (`below`). Raises ConfigError, also for none of them."""
+    if file.exists():
+        return configuration.load(file, below=below)
+    if below:
+        return configuration.load(below=below)
+    raise ConfigError(
+        f"there is no {file} yet",
+        "bring it by user data (a write_files entry of cloud-init), or write it and wait half a minute",
+    )
 
 
 def derived(

@@ -65,6 +65,11 @@ class Paths:
         return self.run / "caudal.toml"
 
     @property
+    def environment(self) -> Path:
+        """What instance metadata says of the store's account, for the server; /etc/caudal/environment counts before it."""
+        return self.run / "environment"
+
+    @property
     def fresh_mirrors(self) -> Path:
         """Journals on disks that took the place of others, for `caudal-mirrors.service`."""
         return self.run / "fresh-mirrors"

@@ -4,6 +4,7 @@ import json
 import re
 import ssl
 import subprocess
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import testinfra.host
 
 from tests.support import netns, uml
 from tests.support.appliance import Appliance
+from tests.support.metadata_service import MetadataService, document
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.timeout(1500)
@@ -39,14 +41,24 @@ with open({path!r}, "r+b") as file:
 EOF"""
 
 
+# What clients are let in a tag says, the rest user data: as Azure's instance metadata brings them.
+USER_DATA = '#caudal-config\nexport = "/data"\nlease_s = 5\ngrace_s = 5\n'
+TAGS = {"caudal-clients": "192.168.0.0/16", "caudal-export": "/other"}
+
+
 @pytest.fixture(scope="module")
-def appliance(appliances: Callable[..., Appliance]) -> Appliance:
-    """Two journal disks of one size and a larger one for the files, all blank at its first boot."""
-    one = appliances()
+def appliance(appliances: Callable[..., Appliance]) -> Iterator[Appliance]:
+    """Two journal disks of one size and a larger one for the files, all blank at its first boot. Nothing is configured but
+    by instance metadata.
+    """
+    one = appliances(config="")
     one.put("etc/caudal/smb.toml", "")
     one.disks = [one.new_disk("j0", 1024), one.new_disk("j1", 1024), one.new_disk("files", 2048)]
-    one.start().wait_serving()
-    return one
+    with MetadataService(one.gateway) as azure:
+        azure.instance = [(503, b""), (200, document(USER_DATA, TAGS))]
+        one.put("etc/caudal/environment", f"CAUDAL_METADATA_URL={azure.url}\n", 0o600)
+        one.start().wait_serving()
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +91,13 @@ def test_first_boot_completed(appliance: Appliance) -> None:
     )
     assert found["ubdc"] == ["caudal-journal1", "/srv/caudal/journal1"]
     assert found["ubdd"] == ["caudal-store", "/srv/caudal/store"]
+
+
+def test_instance_metadata_is_configuration(appliance: Appliance) -> None:
+    assert appliance.ssh("test -e /etc/caudal/caudal.toml || echo none").strip() == "none"
+    effective = tomllib.loads(appliance.ssh("cat /run/caudal/caudal.toml"))
+    assert (effective["export"], effective["clients"][0]) == ("/data", "192.168.0.0/16")
+    assert appliance.ssh("stat -c '%a %s' /run/caudal/environment").split() == ["600", "0"]
 
 
 def test_nothing_failed(host: testinfra.host.Host) -> None:
