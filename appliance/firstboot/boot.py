@@ -49,7 +49,7 @@ class Boot:
         self._check_store = check_store
         self._find_service = find_service
         self._service: Service | None = None
-        self._env = {} if env is None else env
+        self._env: MutableMapping[str, str] = {} if env is None else env
         self._report = Report()
         self._part = "configuration"
         self._smb: smb.Smb | None = None

@@ -67,7 +67,8 @@ def ask(service: Service) -> Told:
         )
     try:
         compute = cast("dict[str, Any]", msgspec.json.decode(body))["compute"]
-        user_data, tags = compute.get("userData") or "", compute.get("tagsList") or []
+        user_data: object = compute.get("userData") or ""
+        tags: list[dict[str, object]] = compute.get("tagsList") or []
         pairs = [(str(one["name"]), str(one["value"])) for one in tags]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise InstanceError(
