@@ -22,8 +22,8 @@ pytestmark = [
 class Files:
     """What a client was told is there: files with known contents, added between the faults."""
 
-    def __init__(self, client: uml.Client) -> None:
-        self._client = client
+    def __init__(self, client: uml.Client, appliance: Appliance) -> None:
+        self._client, self._appliance = client, appliance
         self.point = client.mount("4.2", 2049, "/data")
         self._rounds = 0
 
@@ -40,11 +40,13 @@ class Files:
         """Also after the longest wait for a server that comes back."""
         for number in range(1, self._rounds + 1):
             folder = f"{self.point}/round{number}"
-            self._client.run(
-                f'for i in $(seq 60); do test "$(cat {folder}/f$i)" = "{number} $i" || exit 1; done;'
-                f"test $(stat -c %s {folder}/large) = {64 * 1024 * 40}",
-                timeout_s=300,
-            )
+            check = f'for i in $(seq 60); do test "$(cat {folder}/f$i)" = "{number} $i" || exit 1; done;'
+            size = f"test $(stat -c %s {folder}/large) = {64 * 1024 * 40}"
+            try:
+                self._client.run(check + size, timeout_s=300)
+            except uml.CommandFailed as error:
+                words = self._client.kernel_messages()[-3000:]
+                raise AssertionError(f"{error}\n{words}\n{self._appliance.state_of_things()}") from None
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def files(private_network: None, appliance: Appliance) -> Iterator[Files]:
     with uml.Client() as client:
         client.run(f"ip route add default via {client.server_address}")
         client.server_address = appliance.address
-        found = Files(client)
+        found = Files(client, appliance)
         found.add()
         yield found
 
