@@ -158,6 +158,10 @@ class Appliance:
         words = ["scp", *self.ssh_options, str(file), f"root@{self.address}:{target}"]
         subprocess.run(words, check=True, capture_output=True, timeout=120)
 
+    def start_unit(self, name: str, words: str) -> None:
+        """A program that goes on beside the test. words: options of systemd-run, program, arguments."""
+        self.ssh(f"systemd-run --quiet --collect --unit={name} {words}")
+
     def setup(self) -> dict[str, Any]:
         """What first boot says."""
         return json.loads(self.ssh("cat /run/caudal/setup.json"))
