@@ -200,5 +200,6 @@ def test_packages_are_upgraded_in_place_and_rolled_back(
         appliance.wait_serving(240)
         found = appliance.ssh("dpkg-query -W -f '${Version}' caudal")
         assert found.endswith("+b") == (version == "+b")
+        assert appliance.ssh("systemctl is-enabled nfs-ganesha", check=False).strip() == "masked"
         files.check()
         files.add()
