@@ -73,8 +73,8 @@ def with_disks(appliance: Appliance, *names: str) -> None:
     """Switched off, the disks changed, and on again."""
     appliance.power_off()
     appliance.disks = [appliance.work / name for name in names]
-    appliance.start(180)
-    appliance.wait_serving(240)
+    appliance.start()
+    appliance.wait_serving()
 
 
 def healthy_mirrors(appliance: Appliance) -> int:
@@ -165,8 +165,8 @@ def test_another_system_disk_finds_the_data_disks(appliance: Appliance, files: F
     token = appliance.ssh("cat /etc/caudal/admin-token || true")
     appliance.shut_down()
     appliance.replace_root()
-    appliance.start(180)
-    appliance.wait_serving(240)
+    appliance.start()
+    appliance.wait_serving()
     files.check()
     files.add()
     assert appliance.setup()["problems"] == []
@@ -197,7 +197,7 @@ def test_packages_are_upgraded_in_place_and_rolled_back(
         for package in (tmp_path / folder).glob("*.deb"):
             appliance.copy_in(package, "/var/debs/")
         appliance.ssh("dpkg --install --force-downgrade /var/debs/*.deb", timeout_s=600)
-        appliance.wait_serving(240)
+        appliance.wait_serving()
         found = appliance.ssh("dpkg-query -W -f '${Version}' caudal")
         assert found.endswith("+b") == (version == "+b")
         assert appliance.ssh("systemctl is-enabled nfs-ganesha", check=False).strip() == "masked"

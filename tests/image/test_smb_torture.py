@@ -77,7 +77,7 @@ def appliance(appliances: Callable[..., Appliance]) -> Appliance:
     one.put("etc/caudal/smb.toml", "")
     one.put("etc/stock.conf", STOCK)
     one.disks = [one.new_disk("j0", 1024), one.new_disk("j1", 1024), one.new_disk("files", 2048)]
-    one.start(300).wait_serving(400)
+    one.start().wait_serving()
     one.ssh(f"echo '{PASSWORD}' | caudal-smb-user add {USER}", 120)
     one.ssh(f"mkdir -p /var/stock /run/stock && chown {USER} /var/stock /srv/smb")
     one.ssh(

@@ -92,7 +92,7 @@ class Appliance:
 
     # Power
 
-    def start(self, timeout_s: float = 120) -> Self:
+    def start(self, timeout_s: float = 300) -> Self:
         """Power on; returns when ssh answers."""
         self.power_on()
         assert self._machine is not None
@@ -144,7 +144,7 @@ class Appliance:
         wait_until(lambda: not machine.running(), "the appliance powers off", timeout_s, 0.1)
         self._machine = None
 
-    def reboot(self, timeout_s: float = 120) -> None:
+    def reboot(self, timeout_s: float = 300) -> None:
         """In order."""
         self.shut_down()
         self.start(timeout_s)
@@ -213,7 +213,7 @@ class Appliance:
         except subprocess.TimeoutExpired:
             return False
 
-    def wait_serving(self, timeout_s: float = 120) -> None:
+    def wait_serving(self, timeout_s: float = 400) -> None:
         """Until files are served; where it does not come to that, the units' last words are in the error."""
 
         def active() -> bool:
