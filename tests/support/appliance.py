@@ -199,7 +199,7 @@ class Appliance:
 
     def ssh(self, command: str, timeout_s: float = 60, *, check: bool = True) -> str:
         """Runs a shell command as root; returns its output. Raises CommandFailed where it fails and `check` is set."""
-        words = ["ssh", *self.ssh_options, "-o", "ConnectTimeout=5", f"root@{self.address}", command]
+        words = ["ssh", *self.ssh_options, "-o", "ConnectTimeout=30", f"root@{self.address}", command]
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
         if check and done.returncode:
             raise CommandFailed(
