@@ -251,12 +251,14 @@ def load(
     file: Path | None = None,
     env: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
+    below: Mapping[str, tuple[object, str]] | None = None,
 ) -> Config:
     """The configuration of a file, environment and options, in rising order of precedence.
 
-    Flags that are None count as not given. Raises ConfigError for what is wrong, with the place it stands in.
+    Flags that are None count as not given. below: values that even a file overrides, each with the place that it stands in.
+    Raises ConfigError for what is wrong, with the place it stands in.
     """
-    given: dict[str, tuple[object, str]] = {}
+    given = {_known(key, place): (value, place) for key, (value, place) in (below or {}).items()}
     if file is not None:
         given.update(_from_file(file))
     given.update(_from_environment(env or {}))

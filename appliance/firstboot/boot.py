@@ -1,15 +1,18 @@
 """What happens at each boot before files are served. Every step finds its work done when it runs again."""
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 import structlog
 
-from appliance.firstboot import configure, smb
+from appliance.firstboot import configure, instance, smb
 from appliance.firstboot.data_disks import DataDisks, Settled
 from appliance.firstboot.host import Host, HostError, Paths
+from appliance.firstboot.instance import Told
+from appliance.firstboot.instance_service import InstanceError, Service, wait_for_identity
 from appliance.firstboot.layout import LayoutError
 from appliance.firstboot.report import Problem, Report
 from gateway import admin_process
@@ -22,18 +25,31 @@ log = structlog.get_logger(__name__)
 SERVER_UNIT: Final = "caudal.service"
 ADMIN_UNIT: Final = "caudal-admin.service"
 SMB_UNIT: Final = "caudal-smb.service"
+MIRRORS_UNIT: Final = "caudal-mirrors.service"
 
 CheckStore = Callable[[Config], None]
 """Raises CaudalError where the store does not answer or is not ours; it may wait for an identity to come."""
 
 
 class Boot:
-    """One run of first boot."""
+    """One run of first boot. find_service: the instance metadata service, where there is one. env: what it says of the
+    store's account goes in there, as far as nothing else says it.
+    """
 
-    def __init__(self, paths: Paths, host: Host, check_store: CheckStore) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        host: Host,
+        check_store: CheckStore,
+        find_service: Callable[[], Service | None] = lambda: None,
+        env: MutableMapping[str, str] | None = None,
+    ) -> None:
         self._paths = paths
         self._host = host
         self._check_store = check_store
+        self._find_service = find_service
+        self._service: Service | None = None
+        self._env: MutableMapping[str, str] = {} if env is None else env
         self._report = Report()
         self._part = "configuration"
         self._smb: smb.Smb | None = None
@@ -42,7 +58,7 @@ class Boot:
         """Everything up to the start of the server, or to what is missing for it."""
         try:
             self._prepare()
-        except (LayoutError, CaudalError) as error:
+        except (LayoutError, InstanceError, CaudalError) as error:
             message = error.message if isinstance(error, CaudalError) else str(error)
             self._problem(message, error.hint)
         except (HostError, OSError, ValueError) as error:
@@ -50,6 +66,8 @@ class Boot:
         if self._report.ready:
             self._report.write(self._paths.setup)
             self._host.start(SERVER_UNIT)
+            if self._paths.fresh_mirrors.exists():
+                self._host.start(MIRRORS_UNIT)
             if self._smb is not None:
                 self._host.start(SMB_UNIT)
         else:
@@ -61,7 +79,8 @@ class Boot:
         return self._report
 
     def _prepare(self) -> None:
-        given = configure.read(self._paths.config)
+        self._paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        given = configure.read(self._paths.config, self._ask_instance().keys)
         if "clients" not in given.explicit:
             self._report.notes.append("clients is not given: nobody but this machine itself can mount")
         self._smb = smb.read(self._paths.smb_config)
@@ -72,6 +91,8 @@ class Boot:
         self._part = "configuration"
         effective = self._write_effective(given, values)
         self._part = "store"
+        if self._service is not None and effective.store.startswith("az:"):
+            wait_for_identity(self._service, self._env)
         if settled is not None and settled.lost is not None:
             self._bring_state_back(effective, settled)
         else:
@@ -80,6 +101,25 @@ class Boot:
         self._let_admin_in(given, effective)
         if self._smb is not None:
             self._prepare_smb(effective, self._smb)
+
+    def _ask_instance(self) -> Told:
+        """What Azure says of the machine. Where there is a file, it serves without, too."""
+        self._service = self._find_service()
+        if self._service is None:
+            return Told()
+        try:
+            told = instance.ask(self._service)
+        except InstanceError as error:
+            if not self._paths.config.exists():
+                raise
+            self._report.notes.append(f"{error}; {self._paths.config} alone counts")
+            return Told()
+        self._report.notes += told.notes
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in told.environment.items()]
+        write_atomically(self._paths.environment, "".join(lines).encode())
+        for name, value in told.environment.items():
+            self._env.setdefault(name, value)
+        return told
 
     def _problem(self, text: str, hint: str) -> None:
         log.error("firstboot.problem", part=self._part, text=text, hint=hint)
@@ -93,12 +133,16 @@ class Boot:
             return None, {"nlm_port": configure.NLM_PORT, "state": given.state}
         settled = DataDisks(self._paths, self._host).settle(wants_store="store" not in given.explicit)
         self._report.notes += settled.layout.notes
+        if settled.fresh:
+            lines = "".join(f"{journal}\n" for journal in settled.fresh)
+            write_atomically(self._paths.fresh_mirrors, lines.encode())
+        else:
+            self._paths.fresh_mirrors.unlink(missing_ok=True)
         sizes = {label: self._host.size_bytes(point) for label, point in settled.mounts.items()}
         values = configure.derived(given, settled.layout, settled.mounts, sizes, self._host.memory_bytes())
         return settled, {**values, "state": self._paths.state}
 
     def _write_effective(self, given: Config, values: Mapping[str, object]) -> Config:
-        self._paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomically(self._paths.effective, configure.text(given, values).encode())
         return configure.read(self._paths.effective)
 

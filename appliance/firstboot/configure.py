@@ -7,24 +7,27 @@ from typing import Final
 from appliance.firstboot.layout import Layout
 from gateway import config as configuration
 from gateway.config import Config
+from gateway.config_cache import MIN_SHELF_BYTES, Shelf
 from gateway.config_values import GIB, MIB, to_toml
 from gateway.errors import ConfigError
 
 # A port of its own for the firewall to let through.
 NLM_PORT: Final = 32803
 _JOURNAL_SHARE: Final = 0.5
-_L2_SHARE: Final = 0.9
+_SHELF_SHARE: Final = 0.9
 _SEGMENTS_MIN: Final = 4
 
 
-def read(file: Path) -> Config:
-    """The operator's file. Raises ConfigError, also where there is none yet."""
-    if not file.exists():
-        raise ConfigError(
-            f"there is no {file} yet",
-            "bring it by user data (a write_files entry of cloud-init), or write it and wait half a minute",
-        )
-    return configuration.load(file)
+def read(file: Path, below: Mapping[str, tuple[object, str]] | None = None) -> Config:
+    """The operator's file, over what the instance's metadata says (`below`). Raises ConfigError, also for none of them."""
+    if file.exists():
+        return configuration.load(file, below=below)
+    if below:
+        return configuration.load(below=below)
+    raise ConfigError(
+        f"there is no {file} yet",
+        "bring it by user data (a write_files entry of cloud-init), or write it and wait half a minute",
+    )
 
 
 def derived(
@@ -32,23 +35,38 @@ def derived(
 ) -> dict[str, object]:
     """Values for keys that the operator did not give.
 
-    mounts: where each label's disk is mounted; sizes: bytes of its file system.
+    mounts: where each label's disk is mounted, or would be; sizes: bytes of its file system, of those that are there.
+    A mirror whose disk is away is named like the others: the server shows it as lost, and takes it back when it returns.
     """
     journals = [use.label for use in layout.journals]
+    everything = sorted([*journals, *layout.missing])
     found: dict[str, object] = {
-        "journal": tuple(mounts[label] / "journal" for label in journals),
+        "journal": tuple(mounts[label] / "journal" for label in everything),
         "journal_limit_bytes": _rounded(min(sizes[label] for label in journals) * _JOURNAL_SHARE),
         "nlm_port": NLM_PORT,
         "l1_bytes": l1_bytes(memory_bytes),
-        "l2_bytes": 0,
+        **_shelves(given, layout, mounts, sizes),
     }
     found["segment_bytes"] = _segment(int(str(found["journal_limit_bytes"])))
-    if layout.l2 is not None:
-        found["l2_dir"] = mounts[layout.l2.label] / "l2"
-        found["l2_bytes"] = _rounded(sizes[layout.l2.label] * _L2_SHARE)
     if layout.store is not None:
         found["store"] = f"file://{mounts[layout.store.label] / 'files'}"
     return {key: value for key, value in found.items() if key not in given.explicit}
+
+
+def _shelves(
+    given: Config, layout: Layout, mounts: Mapping[str, Path], sizes: Mapping[str, int]
+) -> dict[str, object]:
+    """Each cache disk as a shelf. Where the operator says how much the cache on disk holds in all, it is on the first."""
+    dirs = {use.label: mounts[use.label] / "l2" for use in layout.shelves}
+    if "l2_bytes" in given.explicit and dirs:
+        return {"l2_dir": next(iter(dirs.values()))}
+    if {"shelf", "l2_dir", "l2_bytes"} & given.explicit:
+        return {}
+    room = {label: _rounded(sizes[label] * _SHELF_SHARE) for label in dirs}
+    shelves = tuple(
+        Shelf(path, room[label]) for label, path in dirs.items() if room[label] >= MIN_SHELF_BYTES
+    )
+    return {"shelf": shelves, "l2_bytes": 0}
 
 
 def l1_bytes(memory_bytes: int) -> int:

@@ -23,13 +23,15 @@ JOURNAL: Final = "journal"
 @dataclass(slots=True)
 class Settled:
     """The disks in use. mounts: where each label's disk is. record: what is true from now on; it is on the disks unless
-    `lost` says that the state directory has to come back first, beside the journal with that label.
+    `lost` says that the state directory has to come back first, beside the journal with that label. fresh: journals on
+    disks that took the place of others, which the server has to be told are meant.
     """
 
     layout: Layout
     record: Record
     mounts: dict[str, Path] = field(default_factory=dict[str, Path])
     lost: str | None = None
+    fresh: list[Path] = field(default_factory=list[Path])
 
     def journal(self, label: str) -> Path:
         return self.mounts[label] / JOURNAL
@@ -60,13 +62,21 @@ class DataDisks:
             self._mount(use)
         record = self._newest_record(journals)
         plan = layout.again(found, journals, record) if record else self._first(found, journals, wants_store)
-        for use in (*plan.journals, *filter(None, (plan.l2, plan.store))):
+        for use in (*plan.journals, *plan.shelves, *([plan.store] if plan.store else [])):
             if use.format:
                 log.warning("firstboot.format", device=use.disk.device, label=use.label)
                 self._host.make_file_system(use.disk, use.label)
             self._mount(use)
-        settled = self._with_state(plan, record)
+        served = [use.label for use in plan.journals if self._has_segments(use.label)]
+        settled = self._with_state(plan, record, served)
+        if not served:
+            # Nothing would be taken back: the first start begins the journal on the disks that are there.
+            plan.missing.clear()
+        for label in plan.missing:
+            self._close(label)
         settled.mounts = self._mounts
+        unserved = [use.label for use in plan.journals if use.label not in served]
+        settled.fresh = [settled.journal(label) for label in unserved if served]
         self._bind_state(self._mounts[settled.record.state] / STATE)
         if settled.lost is None:
             settled.write_record()
@@ -87,11 +97,21 @@ class DataDisks:
         return layout.again(found, journals, Record(mirrors, journals[0].label, store))
 
     def _mount(self, use: Use) -> None:
-        point = self._paths.data / use.label.removeprefix("caudal-")
+        point = self._point(use.label)
         point.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._host.mount(use.disk.device, point)
         self._host.give(point, 0o700)
         self._mounts[use.label] = point
+
+    def _close(self, label: str) -> None:
+        """Where a disk is away nothing may be written: a mirror on the system's disk would be none."""
+        point = self._point(label)
+        point.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._host.close(point)
+        self._mounts[label] = point
+
+    def _point(self, label: str) -> Path:
+        return self._paths.data / label.removeprefix("caudal-")
 
     def _newest_record(self, journals: Sequence[Use]) -> Record | None:
         """A damaged record is as good as none: the twin has it, too."""
@@ -106,13 +126,12 @@ class DataDisks:
                 log.warning("firstboot.record_damaged", file=str(file), why=str(error))
         return max(found, key=lambda record: record.serial, default=None)
 
-    def _with_state(self, plan: Layout, record: Record | None) -> Settled:
+    def _with_state(self, plan: Layout, record: Record | None, served: Sequence[str]) -> Settled:
         """Where the disk with the state directory is lost, another journal disk takes it."""
         labels = [use.label for use in plan.journals]
         if record is None:
             store = plan.store.label if plan.store else ""
             return Settled(plan, Record(len(labels), labels[0], store))
-        served = [label for label in labels if self._has_segments(label)]
         if record.state in labels and (not served or self._has_identity(record.state)):
             return Settled(plan, record)
         if not served:

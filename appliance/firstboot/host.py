@@ -65,6 +65,16 @@ class Paths:
         return self.run / "caudal.toml"
 
     @property
+    def environment(self) -> Path:
+        """What instance metadata says of the store's account, for the server; /etc/caudal/environment counts before it."""
+        return self.run / "environment"
+
+    @property
+    def fresh_mirrors(self) -> Path:
+        """Journals on disks that took the place of others, for `caudal-mirrors.service`."""
+        return self.run / "fresh-mirrors"
+
+    @property
     def admin_settings(self) -> Path:
         return self.run / "admin.json"
 
@@ -92,6 +102,10 @@ class Host(Protocol):
 
     def mount(self, device: str, point: Path) -> None:
         """Harmless where it is mounted already."""
+        ...
+
+    def close(self, point: Path) -> None:
+        """Until a disk is mounted there, nothing can be written to the directory. Harmless where it is closed already."""
         ...
 
     def bind(self, directory: Path, point: Path) -> None: ...
@@ -150,6 +164,13 @@ class RealHost:
             f"[Mount]\nWhat={device}\nWhere={point}\nType=ext4\nOptions=noatime,nodev,nosuid,noexec\n",
         )
 
+    def close(self, point: Path) -> None:
+        self._mount_unit(
+            point,
+            f"[Unit]\nDescription=Place of the disk that is missing at {point}\n"
+            f"[Mount]\nWhat=tmpfs\nWhere={point}\nType=tmpfs\nOptions=ro,size=4k,mode=0500,nodev,nosuid,noexec\n",
+        )
+
     def bind(self, directory: Path, point: Path) -> None:
         self._mount_unit(
             point,
@@ -176,6 +197,10 @@ class RealHost:
         return name
 
     def _mount_unit(self, point: Path, text: str) -> None:
+        file = self._units / f"{_escaped(str(point))}.mount"
+        if os.path.ismount(point) and file.exists() and file.read_text() != text:
+            # Another disk than before, or the first after none.
+            _run(["systemctl", "stop", file.name], _SYSTEMCTL_TIMEOUT_S)
         name = self._define(point, text)
         _run(["systemctl", "start", name], _SYSTEMCTL_TIMEOUT_S)
         # The mount reaches this process's own view of the tree a moment after it is made.

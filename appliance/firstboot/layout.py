@@ -13,9 +13,10 @@ from typing import Any, Final, cast
 from appliance.firstboot.disks import Disk
 
 JOURNAL: Final = "caudal-journal"
-L2: Final = "caudal-l2-0"
+L2: Final = "caudal-l2-"
 STORE: Final = "caudal-store"
 MAX_JOURNALS: Final = 8
+MAX_SHELVES: Final = 16
 MIN_JOURNAL_BYTES: Final = 512 << 20
 RECORD_FORMAT: Final = 1
 
@@ -77,11 +78,14 @@ class Use:
 
 @dataclass(slots=True)
 class Layout:
-    """What the disks are. notes: what people should know of and need not act on at once."""
+    """What the disks are. shelves: of the cache on disk. missing: labels of journal mirrors whose disks are away.
+    notes: what people should know of and need not act on at once.
+    """
 
     journals: list[Use]
-    l2: Use | None = None
+    shelves: list[Use] = field(default_factory=list[Use])
     store: Use | None = None
+    missing: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -90,7 +94,7 @@ def find_journals(disks: Sequence[Disk]) -> list[Use]:
     found: dict[str, Disk] = {}
     for disk in disks:
         label = disk.contents.label
-        if label not in {L2, STORE} and not label.startswith(JOURNAL):
+        if label != STORE and not label.startswith((JOURNAL, L2)):
             continue
         if label in found:
             raise LayoutError(
@@ -106,7 +110,7 @@ def first(disks: Sequence[Disk], *, wants_store: bool) -> Layout:
 
     Raises LayoutError where no disk can be the journal, or disks of an earlier life are there without theirs.
     """
-    if left := [disk for disk in disks if disk.contents.label in {L2, STORE}]:
+    if left := [disk for disk in disks if disk.contents.label == STORE or _is_shelf(disk)]:
         raise LayoutError(
             f"{left[0].device} is labelled {left[0].contents.label}, and the journal disk that belongs to it is missing",
             "attach it; if nothing of it is needed any more, wipe this disk: wipefs -a and zeros",
@@ -128,7 +132,7 @@ def first(disks: Sequence[Disk], *, wants_store: bool) -> Layout:
         largest = max(lasting_rest, key=lambda disk: disk.size_bytes)
         layout.store = Use(largest, STORE)
         rest.remove(largest)
-    _add_l2(layout, [], rest)
+    _add_shelves(layout, [], rest)
     return layout
 
 
@@ -139,25 +143,26 @@ def again(disks: Sequence[Disk], journals: Sequence[Use], record: Record) -> Lay
     """
     layout = Layout(list(journals))
     rest = _blank(disks)
-    missing = record.mirrors - len(journals)
-    if missing > 0:
-        size_bytes = journals[0].disk.size_bytes
-        free = sorted({f"{JOURNAL}{n}" for n in range(record.mirrors)} - {use.label for use in journals})
-        spare = [disk for disk in rest if disk.size_bytes == size_bytes and not disk.ephemeral]
-        for label, disk in zip(free, spare, strict=False):
-            layout.journals.append(Use(disk, label))
-            layout.notes.append(f"{disk.device} takes the place of the missing {label}")
-            rest.remove(disk)
-            missing -= 1
-    if missing > 0:
+    known = {use.label for use in journals}
+    layout.missing = [f"{JOURNAL}{n}" for n in range(record.mirrors) if f"{JOURNAL}{n}" not in known]
+    del layout.missing[max(0, record.mirrors - len(journals)) :]
+    size_bytes = journals[0].disk.size_bytes
+    spares = [disk for disk in rest if disk.size_bytes == size_bytes and not disk.ephemeral]
+    for label, disk in list(zip(layout.missing, spares, strict=False)):
+        layout.journals.append(Use(disk, label))
+        layout.notes.append(f"{disk.device} takes the place of the missing {label}")
+        rest.remove(disk)
+        layout.missing.remove(label)
+    if layout.missing:
         layout.notes.append(
-            f"{missing} of {record.mirrors} journal mirrors missing: attach the disk, or a blank one of its size, and reboot"
+            f"{len(layout.missing)} of {record.mirrors} journal mirrors missing:"
+            " attach the disk, or a blank one of its size and reboot"
         )
     stores = [Use(disk, STORE) for disk in disks if disk.contents.label == STORE]
     if record.store == STORE and not stores:
         raise LayoutError(f"the disk {STORE}, which holds the files' data, is missing", "attach it")
     layout.store = stores[0] if stores else None
-    _add_l2(layout, [disk for disk in disks if disk.contents.label == L2], rest)
+    _add_shelves(layout, [disk for disk in disks if _is_shelf(disk)], rest)
     return layout
 
 
@@ -174,16 +179,23 @@ def _pair(disks: Sequence[Disk]) -> list[Disk]:
     return []
 
 
-def _add_l2(layout: Layout, labelled: Sequence[Disk], blank: Sequence[Disk]) -> None:
-    """One shelf: the one there is, else the best of the blank disks, fast ones and large ones first."""
-    ranked = sorted(blank, key=lambda disk: (not disk.nvme, -disk.size_bytes))
-    if labelled:
-        layout.l2 = Use(labelled[0], L2)
-    elif ranked:
-        layout.l2 = Use(ranked.pop(0), L2)
-    if ranked:
-        names = ", ".join(disk.device for disk in ranked)
-        layout.notes.append(f"not used: {names}")
+def _is_shelf(disk: Disk) -> bool:
+    return disk.contents.label.startswith(L2)
+
+
+def _add_shelves(layout: Layout, labelled: Sequence[Disk], blank: Sequence[Disk]) -> None:
+    """The shelves that there are, and every NVMe disk that is blank. Where that is none, the largest other blank disk."""
+    layout.shelves = [Use(disk, disk.contents.label) for disk in labelled]
+    fresh = [disk for disk in blank if disk.nvme]
+    if not layout.shelves and not fresh:
+        fresh = sorted(blank, key=lambda disk: -disk.size_bytes)[:1]
+    taken = {use.label for use in layout.shelves}
+    free = [label for label in (f"{L2}{n}" for n in range(MAX_SHELVES)) if label not in taken]
+    added = [Use(disk, label) for disk, label in zip(fresh, free[: MAX_SHELVES - len(taken)], strict=False)]
+    layout.shelves += added
+    used = [use.disk for use in added]
+    if unused := [disk.device for disk in blank if disk not in used]:
+        layout.notes.append(f"not used: {', '.join(unused)}")
 
 
 def _seen(disks: Sequence[Disk]) -> str:

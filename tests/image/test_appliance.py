@@ -1,11 +1,16 @@
 """The image as it boots: first boot on blank disks, what runs as whom, clients, the admin service."""
 
+import hashlib
 import json
+import random
 import re
+import shlex
 import ssl
 import subprocess
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +19,7 @@ import testinfra.host
 
 from tests.support import netns, uml
 from tests.support.appliance import Appliance
+from tests.support.metadata_service import MetadataService, document
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.timeout(1500)
@@ -25,6 +31,8 @@ OURS = (
     "caudal-admin.service",
     "caudal-firstboot.service",
     "caudal-first-token.service",
+    "caudal-mirrors.service",
+    "caudal-disk.service",
 )
 # sshd, rpcbind, NFS, mountd, lock manager, status monitor, admin service; on the loopback resolved's two.
 TCP_PORTS = {22, 111, 445, 2049, 20048, 32803, 32765, 8443}
@@ -37,14 +45,24 @@ with open({path!r}, "r+b") as file:
 EOF"""
 
 
+# What clients are let in a tag says, the rest user data: as Azure's instance metadata brings them.
+USER_DATA = '#caudal-config\nexport = "/data"\nlease_s = 5\ngrace_s = 5\n'
+TAGS = {"caudal-clients": "192.168.0.0/16", "caudal-export": "/other"}
+
+
 @pytest.fixture(scope="module")
-def appliance(appliances: Callable[..., Appliance]) -> Appliance:
-    """Two journal disks of one size and a larger one for the files, all blank at its first boot."""
-    one = appliances()
+def appliance(appliances: Callable[..., Appliance]) -> Iterator[Appliance]:
+    """Two journal disks of one size and a larger one for the files, all blank at its first boot. Nothing is configured but
+    by instance metadata.
+    """
+    one = appliances(config="")
     one.put("etc/caudal/smb.toml", "")
     one.disks = [one.new_disk("j0", 1024), one.new_disk("j1", 1024), one.new_disk("files", 2048)]
-    one.start().wait_serving()
-    return one
+    with MetadataService(one.gateway) as azure:
+        azure.instance = [(503, b""), (200, document(USER_DATA, TAGS))]
+        one.put("etc/caudal/environment", f"CAUDAL_METADATA_URL={azure.url}\n", 0o600)
+        one.start().wait_serving()
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +95,13 @@ def test_first_boot_completed(appliance: Appliance) -> None:
     )
     assert found["ubdc"] == ["caudal-journal1", "/srv/caudal/journal1"]
     assert found["ubdd"] == ["caudal-store", "/srv/caudal/store"]
+
+
+def test_instance_metadata_is_configuration(appliance: Appliance) -> None:
+    assert appliance.ssh("test -e /etc/caudal/caudal.toml || echo none").strip() == "none"
+    effective = tomllib.loads(appliance.ssh("cat /run/caudal/caudal.toml"))
+    assert (effective["export"], effective["clients"][0]) == ("/data", "192.168.0.0/16")
+    assert appliance.ssh("stat -c '%a %s' /run/caudal/environment").split() == ["600", "0"]
 
 
 def test_nothing_failed(host: testinfra.host.Host) -> None:
@@ -247,16 +272,58 @@ def test_a_lock_of_one_protocol_is_met_by_the_other(client: uml.Client, smb: str
 
 
 def test_nobody_gets_in_without_the_password_or_without_encryption(appliance: Appliance, smb: str) -> None:
-    for options in (["-U", f"{USER}%wrong-password"], ["-N"], ["-U", f"{USER}%{PASSWORD}", "-m", "SMB2_10"]):
+    known = ["-U", f"{USER}%{PASSWORD}"]
+    assert "smb" in smbclient(appliance, "ls", "--client-protection=encrypt")
+    for options in (
+        ["-U", f"{USER}%wrong-password"],
+        ["-N"],
+        [*known, "-m", "SMB2_10"],
+        [*known, "--client-protection=sign"],
+        [*known, "--client-protection=plain"],
+        [*known, "--option=client smb encrypt=off", "--option=client signing=disabled"],
+    ):
         words = ["smbclient", *options, f"//{appliance.address}/data", "-c", "ls"]
         assert subprocess.run(words, capture_output=True, check=False).returncode != 0, options
 
 
-def smbclient(appliance: Appliance, command: str) -> str:
-    words = ["smbclient", "-U", f"{USER}%{PASSWORD}", f"//{appliance.address}/data", "-c", command]
+def smbclient(appliance: Appliance, command: str, *options: str) -> str:
+    words = ["smbclient", *options, "-U", f"{USER}%{PASSWORD}", f"//{appliance.address}/data", "-c", command]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+# What the kernel holds for the loopback mount and has not got rid of, in KiB, twice a second: the largest is kept.
+WATCH = """most=0; while sleep 0.5; do
+now=$(awk '/^(Dirty|Writeback):/ { sum += $2 } END { print sum }' /proc/meminfo)
+[ "$now" -le "$most" ] || { most=$now; echo "$most" >/run/dirty; }
+done"""
+HOG = "import sys, time; held = bytearray(int(sys.argv[1])); held[::4096] = bytes([1]) * len(held[::4096]); time.sleep(600)"
+DIRTY_BYTES = 128 << 20
+
+
+def test_memory_that_runs_short_under_smb_load_stops_nobody(
+    appliance: Appliance, client: uml.Client, smb: str, tmp_path: Path
+) -> None:
+    """A machine that mounts its own server: dirty pages are bounded, and the server keeps the memory to write them back."""
+    server = "systemctl show -p NRestarts,ExecMainPID caudal caudal-smb; pgrep ganesha"
+    before = appliance.ssh(server)
+    available_kib = int(appliance.ssh("awk '/^MemAvailable:/ { print $2 }' /proc/meminfo"))
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(random.Random(1).randbytes(48 << 20) * 4)
+    appliance.start_unit("watch", f"sh -c {shlex.quote(WATCH)}")
+    hog_bytes = max(0, available_kib - (48 << 10)) << 10
+    appliance.start_unit("hog", f"-p OOMScoreAdjust=1000 python3 -c {shlex.quote(HOG)} {hog_bytes}")
+    try:
+        smbclient(appliance, f"put {source} smb/squeezed; get smb/squeezed {copy}")
+        client.run("stat /mnt/both/squeezed && echo x >/mnt/both/meanwhile", timeout_s=60)
+    finally:
+        appliance.ssh("systemctl stop watch hog", check=False)
+    with source.open("rb") as ours, copy.open("rb") as theirs:
+        assert hashlib.file_digest(ours, "sha256").digest() == hashlib.file_digest(theirs, "sha256").digest()
+    assert appliance.ssh(server) == before, "nobody was killed"
+    assert int(appliance.ssh("cat /run/dirty")) << 10 <= DIRTY_BYTES * 1.25
+    client.run("rm /mnt/both/squeezed")
 
 
 def test_files_and_mounts_outlive_a_reboot_and_a_power_cut(appliance: Appliance, client: uml.Client) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Daemon, free_port, wait_until
+from tests.support.processes import Daemon, TimedOut, free_port, wait_until
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -23,7 +23,7 @@ pytestmark = [
 USER_DATA = """#cloud-config
 hostname: files1
 users:
-  - name: operator
+  - name: azureuser
     sudo: "ALL=(ALL) NOPASSWD:ALL"
     ssh_authorized_keys: ["{key}"]
 write_files:
@@ -104,7 +104,7 @@ class Machine:
         words = ["ssh", "-i", str(self._key), "-p", str(self.ports[22]), "-o", "ConnectTimeout=15"]
         words += [word for option in options for word in ("-o", option)]
         done = subprocess.run(
-            [*words, "operator@127.0.0.1", f"sudo sh -c '{command}'"],
+            [*words, "azureuser@127.0.0.1", f"sudo sh -c '{command}'"],
             capture_output=True,
             text=True,
             check=False,
@@ -118,12 +118,16 @@ class Machine:
 def machine(private_network: None, image: Path, module_disk_path: Path) -> Iterator[Machine]:
     made = Machine(module_disk_path, image)
     with made.start():
-        wait_until(
-            lambda: made.ssh("systemctl is-active caudal.service", check=False).strip() == "active",
-            "the emulated machine serves files",
-            900,
-            5,
-        )
+        try:
+            wait_until(
+                lambda: made.ssh("systemctl is-active caudal.service", check=False).strip() == "active",
+                "the emulated machine serves files",
+                900,
+                5,
+            )
+        except TimedOut as error:
+            console = (made.work / "console").read_text(errors="replace")
+            raise TimedOut(f"{error}; the end of its console:\n{console[-6000:]}") from None
         yield made
 
 

@@ -7,6 +7,8 @@ configuration) is laid into the root file system before systemd starts; kernel m
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +21,8 @@ from tests.support.uml import MODULES, PROGRAM, extended_state_library
 IMAGE = ROOT / "dist/caudal.img"
 BUSYBOX = Path("/bin/busybox")
 MIB = 1 << 20
+# Of user-mode Linux's management console: magic number, version of the protocol, and how much a message holds.
+_CONSOLE = (0xCAFEBABE, 2, 512)
 _INIT = f"""#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc none /proc
@@ -58,6 +62,8 @@ class Appliance:
         self._memory_mib = memory_mib
         self._machine: Daemon | None = None
         self._starts = 0
+        # The path of a socket is short.
+        self._runtime = Path(tempfile.mkdtemp(prefix="appliance"))
         self._key = directory / "key"
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self._key], check=True)
@@ -86,7 +92,7 @@ class Appliance:
 
     # Power
 
-    def start(self, timeout_s: float = 120) -> Self:
+    def start(self, timeout_s: float = 300) -> Self:
         """Power on; returns when ssh answers."""
         self.power_on()
         assert self._machine is not None
@@ -98,6 +104,7 @@ class Appliance:
         drives = [f"ubd0={self.work / 'root.cow'},{self.image}"]
         drives += [f"ubd{number}={file}" for number, file in enumerate(self.disks, 1)]
         command = [PROGRAM, f"mem={self._memory_mib}M", f"initrd={self._initramfs()}", *drives]
+        command += [f"uml_dir={self._runtime}", f"umid=m{self._starts}"]
         command += [
             f"vec0:transport=tap,ifname={self.tap},depth=128,gro=1",
             "con=null",
@@ -107,6 +114,21 @@ class Appliance:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         environment = {"TMPDIR": memory, "LD_PRELOAD": str(extended_state_library())}
         self._machine = Daemon(command, self.work / f"console{self._starts}", env=environment)
+
+    def attach(self, disk: Path) -> None:
+        """A further disk, while the machine runs."""
+        self.disks.append(disk)
+        words = f"config ubd{len(self.disks)}={disk}".encode()
+        magic, version, most = _CONSOLE
+        request = struct.pack(f"=III{most}s", magic, version, len(words), words)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console:
+            console.bind(str(self._runtime / "asks"))
+            console.settimeout(30)
+            console.sendto(request, str(self._runtime / f"m{self._starts}/mconsole"))
+            reply = console.recv(4096)
+        (self._runtime / "asks").unlink()
+        if struct.unpack_from("=I", reply)[0]:
+            raise CommandFailed(f"the disk was not attached: {reply[12:].rstrip(bytes(1)).decode()}")
 
     def power_off(self) -> None:
         """The plug is pulled: nothing is written back any more."""
@@ -122,7 +144,7 @@ class Appliance:
         wait_until(lambda: not machine.running(), "the appliance powers off", timeout_s, 0.1)
         self._machine = None
 
-    def reboot(self, timeout_s: float = 120) -> None:
+    def reboot(self, timeout_s: float = 300) -> None:
         """In order."""
         self.shut_down()
         self.start(timeout_s)
@@ -135,6 +157,10 @@ class Appliance:
     def copy_in(self, file: Path, target: str) -> None:
         words = ["scp", *self.ssh_options, str(file), f"root@{self.address}:{target}"]
         subprocess.run(words, check=True, capture_output=True, timeout=120)
+
+    def start_unit(self, name: str, words: str) -> None:
+        """A program that goes on beside the test. words: options of systemd-run, program, arguments."""
+        self.ssh(f"systemd-run --quiet --collect --unit={name} {words}")
 
     def setup(self) -> dict[str, Any]:
         """What first boot says."""
@@ -173,7 +199,7 @@ class Appliance:
 
     def ssh(self, command: str, timeout_s: float = 60, *, check: bool = True) -> str:
         """Runs a shell command as root; returns its output. Raises CommandFailed where it fails and `check` is set."""
-        words = ["ssh", *self.ssh_options, "-o", "ConnectTimeout=5", f"root@{self.address}", command]
+        words = ["ssh", *self.ssh_options, "-o", "ConnectTimeout=30", f"root@{self.address}", command]
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
         if check and done.returncode:
             raise CommandFailed(
@@ -187,7 +213,7 @@ class Appliance:
         except subprocess.TimeoutExpired:
             return False
 
-    def wait_serving(self, timeout_s: float = 120) -> None:
+    def wait_serving(self, timeout_s: float = 400) -> None:
         """Until files are served; where it does not come to that, the units' last words are in the error."""
 
         def active() -> bool:
@@ -212,3 +238,4 @@ class Appliance:
 
     def close(self) -> None:
         self.power_off()
+        shutil.rmtree(self._runtime, ignore_errors=True)

@@ -18,6 +18,7 @@ class FakeHost:
         self.formatted: list[tuple[str, str]] = []
         self.started: list[str] = []
         self.restarted: list[str] = []
+        self.closed: list[str] = []
         self.recovered: list[tuple[str, str]] = []
         self.fail_recover = ""
         self.loopback: tuple[str, int, Path] | None = None
@@ -30,6 +31,7 @@ class FakeHost:
             point.mkdir()
         self._mounted.clear()
         self.started.clear()
+        self.closed.clear()
         self.formatted.clear()
 
     def disks(self) -> list[Disk]:
@@ -45,6 +47,9 @@ class FakeHost:
 
     def mount(self, device: str, point: Path) -> None:
         self._link(self._platters / device.removeprefix("/dev/"), point)
+
+    def close(self, point: Path) -> None:
+        self.closed.append(point.name)
 
     def bind(self, directory: Path, point: Path) -> None:
         self._link(directory, point)

@@ -56,6 +56,14 @@ def test_every_parameter_and_variable_is_there_and_used(template: dict[str, Any]
     assert used["variables"] == set(template["variables"])
 
 
+def test_the_users_name_is_free_on_debian(template: dict[str, Any]) -> None:
+    """cloud-init makes a user with a group of the same name, which fails where there is one: `operator` is such a group."""
+    taken = Path("/usr/share/base-passwd/group.master").read_text().split("\n")
+    assert template["parameters"]["adminUsername"]["defaultValue"] not in {
+        line.split(":")[0] for line in taken
+    }
+
+
 def test_expressions_are_balanced(template: dict[str, Any]) -> None:
     for text in texts(template["resources"]):
         if text.startswith("["):

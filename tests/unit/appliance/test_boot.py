@@ -50,9 +50,11 @@ class Machine:
         return self.boot()
 
     def serve(self) -> None:
-        """What a server leaves: an identity, and a journal on every mirror."""
+        """What a server leaves: an identity, and a journal on every mirror whose disk is there."""
         (self.paths.state / "fs.json").write_text("{}")
         for mirror in self.effective().journal:
+            if mirror.parent.name in self.host.closed:
+                continue
             mirror.mkdir(exist_ok=True)
             (mirror / "0000010000000001.seg").write_bytes(b"x")
 
@@ -79,10 +81,11 @@ def test_blank_disks_become_mirrors_and_cache_and_the_server_starts(machine: Mac
     ]
     found, data = machine.effective(), machine.paths.data
     assert found.journal == (data / "journal0/journal", data / "journal1/journal")
-    assert (found.l2_dir, found.state, found.store) == (data / "l2-0/l2", machine.paths.state, "az://box")
+    (shelf,) = found.shelves
+    assert (shelf.path, found.state, found.store) == (data / "l2-0/l2", machine.paths.state, "az://box")
     assert found.clients == ("10.0.0.0/8",)
     assert found.l1_bytes == pytest.approx(16 * GIB / 3, rel=0.01)
-    assert found.l2_bytes == pytest.approx(64 * GIB * 0.9, rel=0.01)
+    assert shelf.bytes == pytest.approx(64 * GIB * 0.9, rel=0.01)
     assert found.journal_limit_bytes == 32 * GIB
     assert found.admin_port == 0, "the appliance's admin service is a unit of its own"
     assert machine.host.started == ["caudal.service"]
@@ -172,18 +175,88 @@ def test_a_machine_that_was_ready_and_is_not_any_more_shows_the_page_again(machi
     assert machine.host.restarted == ["caudal-admin.service"]
 
 
-def test_a_second_mirror_that_is_away_is_told_and_taken_back(machine: Machine) -> None:
+def test_a_second_mirror_that_is_away_is_still_a_mirror_and_its_place_is_closed(machine: Machine) -> None:
     machine.configure()
     machine.boot()
     machine.serve()
+    both = machine.effective().journal
     away = machine.host.attached.pop("sdc")
+    for _ in range(2):
+        report = machine.reboot()
+        assert report.ready
+        assert "1 of 2 journal mirrors missing" in report.notes[0]
+        assert machine.effective().journal == both, "the server shows it as lost"
+        assert machine.host.closed == ["journal1"], "a mirror on the system's disk would be none"
+    machine.host.attached["sdc"] = away
+    # It is attached while the machine runs: a disk of ours has first boot look again.
+    report = machine.boot()
+    assert (report.notes, machine.effective().journal) == ([], both)
+    assert "caudal-mirrors.service" not in machine.host.started, "it is known by its files"
     report = machine.reboot()
-    assert report.ready
-    assert "1 of 2 journal mirrors missing" in report.notes[0]
+    assert (report.notes, machine.host.closed) == ([], [])
+
+
+def test_a_mirror_that_is_away_before_anything_was_served_is_no_mirror_yet(machine: Machine) -> None:
+    machine.configure()
+    machine.boot()
+    away = machine.host.attached.pop("sdc")
+    assert machine.reboot().ready
     assert len(machine.effective().journal) == 1
     machine.host.attached["sdc"] = away
-    report = machine.reboot()
-    assert (report.notes, len(machine.effective().journal)) == ([], 2)
+    machine.reboot()
+    assert len(machine.effective().journal) == 2
+
+
+def test_a_blank_disk_in_the_place_of_a_mirror_is_told_to_the_server(machine: Machine) -> None:
+    machine.configure()
+    machine.boot()
+    machine.serve()
+    assert not machine.paths.fresh_mirrors.exists()
+    machine.host.attached.pop("sdc")
+    machine.host.attached["sdd"] = disk("sdd")
+    for _ in range(2):
+        # Until it has been rebuilt, at each boot.
+        report = machine.reboot()
+        assert report.ready
+        assert machine.host.started == ["caudal.service", "caudal-mirrors.service"]
+        (journal,) = machine.paths.fresh_mirrors.read_text().splitlines()
+        assert journal == str(machine.paths.data / "journal1/journal")
+    machine.serve()
+    assert machine.reboot().ready
+    assert machine.host.started == ["caudal.service"]
+
+
+def test_every_local_disk_is_a_shelf_of_the_cache(tmp_path: Path) -> None:
+    local = [disk(f"nvme{n}n1", nvme=True, ephemeral=True) for n in range(3)]
+    machine = Machine(tmp_path, disk("sdb"), disk("sdc"), *local)
+    machine.configure()
+    assert machine.boot().notes == []
+    data = machine.paths.data
+    assert [shelf.path for shelf in machine.effective().shelves] == [data / f"l2-{n}/l2" for n in range(3)]
+    machine.serve()
+    # After a deallocation local disks are blank, and one of them is gone.
+    for name in ("nvme0n1", "nvme1n1"):
+        machine.host.attached[name] = disk(name, nvme=True, ephemeral=True)
+    del machine.host.attached["nvme2n1"]
+    assert machine.reboot().notes == []
+    assert [shelf.path for shelf in machine.effective().shelves] == [data / f"l2-{n}/l2" for n in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "shelves"),
+    [
+        ('l2_bytes = "10GiB"', [("srv/caudal/l2-0/l2", 10 * GIB)]),
+        ("l2_bytes = 0", []),
+        ('shelf = ["/cache=20GiB"]', [("/cache", 20 * GIB)]),
+    ],
+)
+def test_what_the_operator_says_of_the_cache_on_disk_counts(
+    machine: Machine, given: str, shelves: list[tuple[str, int]]
+) -> None:
+    machine.configure(CONFIG + given)
+    assert machine.boot().ready
+    found = [(shelf.path, shelf.bytes) for shelf in machine.effective().shelves]
+    assert found == [(machine.paths.root / path, size) for path, size in shelves]
 
 
 def test_the_loss_of_the_state_directorys_disk_brings_it_back_from_store_and_journal(

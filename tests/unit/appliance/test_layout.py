@@ -15,7 +15,7 @@ FOREIGN = Contents("backup", "xfs", blank=False)
 
 
 def uses(found: layout.Layout) -> dict[str, str]:
-    everything = [*found.journals, *filter(None, (found.l2, found.store))]
+    everything = [*found.journals, *found.shelves, *([found.store] if found.store else [])]
     return {use.label: use.disk.name for use in everything}
 
 
@@ -101,14 +101,44 @@ def test_a_missing_mirror_without_a_spare_is_told_and_files_are_served() -> None
     disks = [disk("sdb", contents=labelled("caudal-journal0"))]
     found = layout.again(disks, layout.find_journals(disks), Record(2, "caudal-journal0", ""))
     assert uses(found) == {"caudal-journal0": "sdb"}
+    assert found.missing == ["caudal-journal1"]
     assert "1 of 2 journal mirrors missing" in found.notes[0]
 
 
 def test_local_nvme_that_comes_back_empty_is_the_cache_again() -> None:
     disks = [disk("sdb", contents=labelled("caudal-journal0")), disk("nvme0n1", nvme=True, ephemeral=True)]
     found = layout.again(disks, layout.find_journals(disks), Record(1, "caudal-journal0", ""))
-    assert found.l2 is not None
-    assert found.l2.format
+    (shelf,) = found.shelves
+    assert shelf.format
+
+
+def test_every_nvme_disk_is_a_shelf_and_keeps_its_label() -> None:
+    local = [disk(f"nvme{n}n1", 1800, nvme=True, ephemeral=True) for n in range(4)]
+    found = layout.first([disk("sdb", 64), disk("sdc", 64), disk("sdd", 500), *local], wants_store=False)
+    assert [(use.label, use.disk.name) for use in found.shelves] == [
+        (f"caudal-l2-{n}", f"nvme{n}n1") for n in range(4)
+    ]
+    assert found.notes == ["not used: /dev/sdd"]
+    # One comes back empty, another one under another name, a third not at all, and there is one more.
+    disks = [
+        disk("sdb", 64, labelled("caudal-journal0")),
+        disk("nvme1n1", 1800, nvme=True, ephemeral=True),
+        disk("nvme0n1", 1800, labelled("caudal-l2-3"), nvme=True, ephemeral=True),
+        disk("nvme4n1", 1800, nvme=True, ephemeral=True),
+    ]
+    found = layout.again(disks, layout.find_journals(disks), Record(1, "caudal-journal0", ""))
+    assert {use.label: use.disk.name for use in found.shelves} == {
+        "caudal-l2-3": "nvme0n1",
+        "caudal-l2-0": "nvme1n1",
+        "caudal-l2-1": "nvme4n1",
+    }
+
+
+def test_there_are_sixteen_shelves_at_most() -> None:
+    local = [disk(f"nvme{n}n1", nvme=True, ephemeral=True) for n in range(20)]
+    found = layout.first([disk("sdb"), *local], wants_store=False)
+    assert len(found.shelves) == 16
+    assert "/dev/nvme19n1" in found.notes[-1]
 
 
 def test_a_missing_directory_store_is_no_new_one() -> None:
@@ -121,7 +151,10 @@ contents = st.sampled_from(
     [
         BLANK,
         FOREIGN,
-        *(labelled(label) for label in ("caudal-journal0", "caudal-journal1", "caudal-l2-0", "caudal-store")),
+        *(
+            labelled(label)
+            for label in ("caudal-journal0", "caudal-journal1", "caudal-l2-0", "caudal-l2-1", "caudal-store")
+        ),
     ]
 )
 disks_found = st.lists(
@@ -152,13 +185,14 @@ def test_whatever_is_there_only_blank_disks_are_formatted_and_no_disk_has_two_us
         )
     except LayoutError:
         return
-    everything: list[Use] = [*found.journals, *filter(None, (found.l2, found.store))]
+    everything: list[Use] = [*found.journals, *found.shelves, *([found.store] if found.store else [])]
     names = [use.disk.name for use in everything]
     assert len(set(names)) == len(names)
     assert len({use.label for use in everything}) == len(everything)
+    assert not {use.label for use in everything} & set(found.missing)
     for use in everything:
         assert use.disk.contents.blank or use.disk.contents.label == use.label
-        if use.format and use is not found.l2:
+        if use.format and use not in found.shelves:
             assert not use.disk.ephemeral, "what must last is on a disk that lasts"
 
 
