@@ -1,0 +1,366 @@
+// The first page: is it healthy, how fast is it, is my data safe, what does it cost.
+import { useState } from "preact/hooks";
+import { byteRate, bytes, count, duration, latency, money, perSecond, share } from "../format";
+import { gatewayDown, rates, status } from "../live";
+import { type Resource, useResource } from "../resource";
+import { latest, mean, RANGES, useSamples } from "../samples";
+import type { Capacity, Health, Overview, Samples, Status } from "../types";
+import { Bar, Card, Empty, Heading, Loaded, Stat, Stats, type Tone } from "../ui/bits";
+import { Chart } from "../ui/chart";
+
+const SERIES = [
+  "read_bytes",
+  "written_bytes",
+  "reads",
+  "writes",
+  "commits",
+  "read_us_p99",
+  "write_us_p99",
+  "commit_us_p99",
+];
+const HITS = ["l1_hits", "l1_misses", "l2_hits", "l2_misses"];
+
+function Verdict({ tone, children }: { tone: Tone; children: string }) {
+  return <p class={`verdict ${tone}`}>{children}</p>;
+}
+
+function HealthCard({ health }: { health: Resource<Health> }) {
+  return (
+    <Card title="Health">
+      <Loaded of={health} lines={3}>
+        {({ state, findings }) => (
+          <>
+            <Verdict tone={state}>
+              {state === "ok" ? "All is well" : state === "warning" ? "Needs a look" : "Needs action"}
+            </Verdict>
+            {findings.length === 0 ? (
+              <p class="muted">
+                The gateway serves, the store answers, every mirror of the journal is healthy.
+              </p>
+            ) : (
+              <ul class="findings">
+                {findings.slice(0, 4).map((one) => (
+                  <li key={one.text} class={one.severity}>
+                    {one.text}
+                  </li>
+                ))}
+              </ul>
+            )}
+          </>
+        )}
+      </Loaded>
+    </Card>
+  );
+}
+
+function safety(found: Status): { tone: Tone; verdict: string } {
+  const healthy = found.journal.mirrors.filter((one) => one.state === "healthy").length;
+  const lag = found.journal.oldest_unflushed_s ?? 0;
+  if (healthy === 0) return { tone: "critical", verdict: "No journal mirror" };
+  if (healthy < found.journal.mirrors.length) {
+    return { tone: "critical", verdict: `${healthy} of ${found.journal.mirrors.length} mirrors` };
+  }
+  if (lag > 300) return { tone: "warning", verdict: "Store lags behind" };
+  return { tone: "ok", verdict: healthy === 1 ? "Safe, on one mirror" : `Safe, on ${healthy} mirrors` };
+}
+
+function SafetyCard({ found }: { found: Status | null }) {
+  if (!found) return <Waiting title="Data safety" />;
+  const { tone, verdict } = safety(found);
+  const { journal, flush, backup } = found;
+  const fill = journal.limit_bytes ? journal.bytes / journal.limit_bytes : 0;
+  return (
+    <Card title="Data safety">
+      <Verdict tone={tone}>{verdict}</Verdict>
+      <dl class="pairs">
+        <dt>Flush lag</dt>
+        <dd>{journal.oldest_unflushed_s === null ? "none" : duration(journal.oldest_unflushed_s)}</dd>
+        <dt>To be flushed</dt>
+        <dd>{bytes(flush.dirty_bytes)}</dd>
+        <dt>Last backup</dt>
+        <dd>{backup.age_s === null ? "none yet" : `${duration(backup.age_s)} ago`}</dd>
+        <dt>Journal fill</dt>
+        <dd>
+          {share(fill)} of {bytes(journal.limit_bytes)}
+        </dd>
+      </dl>
+      <Bar share={fill} label={`The journal is ${share(fill)} full`} tone={fill > 0.8 ? "critical" : "ok"} />
+    </Card>
+  );
+}
+
+function forecast(capacity: Capacity): string {
+  const month = capacity.forecast.find((one) => one.days === 30);
+  if (!month || capacity.bytes_a_day === null) return "A forecast needs a day of figures.";
+  const sign = capacity.bytes_a_day < 0 ? "shrinks" : "grows";
+  return `It ${sign} by ${bytes(Math.abs(capacity.bytes_a_day))} a day: ${bytes(month.used_bytes)} in 30 days.`;
+}
+
+function CapacityCard({ found, capacity }: { found: Status | null; capacity: Resource<Capacity> }) {
+  if (!found) return <Waiting title="Capacity" />;
+  const disk = Object.values(found.disks).reduce((least, one) =>
+    one.free_bytes / one.total_bytes < least.free_bytes / least.total_bytes ? one : least,
+  );
+  const used = 1 - disk.free_bytes / disk.total_bytes;
+  return (
+    <Card title="Capacity">
+      <Verdict tone="plain">{bytes(found.namespace.bytes)}</Verdict>
+      <p class="muted">
+        in {count(found.namespace.inodes)} files. {capacity.data && forecast(capacity.data)}
+      </p>
+      <dl class="pairs">
+        <dt>Fullest disk</dt>
+        <dd>{share(used)}</dd>
+      </dl>
+      <Bar
+        share={used}
+        label={`The fullest disk is ${share(used)} full`}
+        tone={used > 0.95 ? "critical" : "ok"}
+      />
+    </Card>
+  );
+}
+
+function CostCard({ overview }: { overview: Resource<Overview> }) {
+  return (
+    <Card title="Cost">
+      <Loaded of={overview} lines={4}>
+        {({ costs }) => {
+          if (costs.currency === null) {
+            return (
+              <>
+                <Verdict tone="plain">No prices yet</Verdict>
+                <p class="muted">
+                  Usage is metered already. Enter your prices on the page <a href="#/cost">Cost</a>, and it is
+                  priced, also the past.
+                </p>
+              </>
+            );
+          }
+          const spent = costs.budget_month ? (costs.month ?? 0) / costs.budget_month : null;
+          return (
+            <>
+              <Verdict tone="plain">{money(costs.month, costs.currency)}</Verdict>
+              <p class="muted">this month (UTC)</p>
+              <dl class="pairs">
+                <dt>Last hour</dt>
+                <dd>{money(costs.hour, costs.currency)}</dd>
+                <dt>Last day</dt>
+                <dd>{money(costs.day, costs.currency)}</dd>
+                <dt>Budget</dt>
+                <dd>
+                  {spent === null
+                    ? "none set"
+                    : `${share(spent)} of ${money(costs.budget_month, costs.currency)}`}
+                </dd>
+              </dl>
+              {spent !== null && (
+                <Bar
+                  share={spent}
+                  label={`${share(spent)} of the budget is spent`}
+                  tone={spent > 1 ? "critical" : spent > 0.8 ? "warning" : "ok"}
+                />
+              )}
+            </>
+          );
+        }}
+      </Loaded>
+    </Card>
+  );
+}
+
+function Waiting({ title }: { title: string }) {
+  return (
+    <Card title={title}>
+      {gatewayDown.value ? (
+        <Empty
+          title="Nothing is known yet"
+          hint="The gateway has not answered since the admin service started."
+        />
+      ) : (
+        <div class="loading" aria-busy="true">
+          <div class="line" />
+          <div class="line" />
+          <div class="line" />
+        </div>
+      )}
+    </Card>
+  );
+}
+
+function SpeedCard({
+  found,
+  seconds,
+  choose,
+}: {
+  found: Samples | undefined;
+  seconds: number;
+  choose: (s: number) => void;
+}) {
+  const live = rates.value;
+  const recent = status.value?.recent;
+  const wait = (name: string) => (recent ? latency(recent[name] ?? null) : latency(latest(found, name)));
+  return (
+    <Card
+      title="Speed"
+      class="wide"
+      actions={
+        <fieldset class="ranges">
+          <legend class="hidden">Time that the charts show</legend>
+          {RANGES.map((one) => (
+            <button
+              type="button"
+              key={one.label}
+              aria-pressed={one.seconds === seconds}
+              onClick={() => choose(one.seconds)}
+            >
+              {one.label}
+            </button>
+          ))}
+        </fieldset>
+      }
+    >
+      <Stats>
+        <Stat
+          label="Read"
+          color={1}
+          value={byteRate(live?.read_bytes)}
+          note={`${perSecond(live?.reads)} requests`}
+        />
+        <Stat
+          label="Written"
+          color={2}
+          value={byteRate(live?.written_bytes)}
+          note={`${perSecond(live?.writes)} requests`}
+        />
+        <Stat label="Read latency" value={wait("read_us_p99")} note="99 % are faster" />
+        <Stat label="Write latency" value={wait("write_us_p99")} note="99 % are faster" />
+        <Stat label="Commit latency" value={wait("commit_us_p99")} note="99 % are faster" />
+      </Stats>
+      <div class="charts">
+        <Chart
+          title="Throughput"
+          found={found}
+          format={byteRate}
+          binary
+          lines={[
+            { name: "read_bytes", label: "read", color: 1 },
+            { name: "written_bytes", label: "written", color: 2 },
+          ]}
+        />
+        <Chart
+          title="Requests"
+          found={found}
+          format={perSecond}
+          lines={[
+            { name: "reads", label: "reads", color: 1 },
+            { name: "writes", label: "writes", color: 2 },
+            { name: "commits", label: "commits", color: 3 },
+          ]}
+        />
+        <Chart
+          title="Latency, 99th percentile"
+          found={found}
+          format={latency}
+          lines={[
+            { name: "read_us_p99", label: "read", color: 1 },
+            { name: "write_us_p99", label: "write", color: 2 },
+            { name: "commit_us_p99", label: "commit", color: 3 },
+          ]}
+        />
+      </div>
+    </Card>
+  );
+}
+
+/** Of all blocks asked for, which part came from where. */
+export function HitsCard({ found, span }: { found: Samples | undefined; span: string }) {
+  const [l1 = 0, missed = 0, l2 = 0] = HITS.map((name) => mean(found, name) ?? 0);
+  const all = l1 + missed;
+  const parts = [
+    { name: "L1, memory", part: l1, color: 1 },
+    { name: "L2, disks", part: l2, color: 3 },
+    { name: "Blob, the store", part: Math.max(0, missed - l2), color: 2 },
+  ];
+  return (
+    <Card title="Where reads are answered">
+      {all === 0 ? (
+        <Empty
+          title={`Nothing was read through the cache in the last ${span}.`}
+          hint="Shares appear with the next reads."
+        />
+      ) : (
+        <>
+          <div class="stack" aria-hidden="true">
+            {parts.map((one) => (
+              <div
+                key={one.name}
+                class={`series-${one.color}`}
+                style={{ width: `${(one.part / all) * 100}%` }}
+              />
+            ))}
+          </div>
+          <dl class="pairs">
+            {parts.flatMap((one) => [
+              <dt key={`${one.name}-t`}>
+                <span class={`swatch series-${one.color}`} aria-hidden="true" />
+                {one.name}
+              </dt>,
+              <dd key={`${one.name}-d`}>{share(one.part / all)}</dd>,
+            ])}
+          </dl>
+          <p class="muted small">Of blocks of 256 KiB, in the last {span}.</p>
+        </>
+      )}
+    </Card>
+  );
+}
+
+function ExportsCard({ found }: { found: Status | null }) {
+  if (!found) return <Waiting title="Exports" />;
+  return (
+    <Card title="Exports">
+      <ul class="rows">
+        {found.exports.map((one) => (
+          <li key={one.name}>
+            <span>{one.name}</span>
+            <span class="muted">
+              {bytes(one.read_bytes)} read, {bytes(one.written_bytes)} written since the start
+            </span>
+          </li>
+        ))}
+      </ul>
+      <p class="muted small">
+        {found.quotas.trees === 0
+          ? "No quotas are set."
+          : `${count(found.quotas.trees)} quotas: ${found.quotas.nearly_full} nearly used up, ${found.quotas.full} used up.`}
+      </p>
+    </Card>
+  );
+}
+
+export function OverviewPage() {
+  const [seconds, setSeconds] = useState(300);
+  const found = useSamples(SERIES, seconds);
+  const hits = useSamples(HITS, 3600);
+  const health = useResource<Health>("health", 3);
+  const overview = useResource<Overview>("overview", 15);
+  const capacity = useResource<Capacity>("activity/capacity", 600);
+  const known = status.value;
+  return (
+    <>
+      <Heading title="Overview" />
+      <div class="grid four">
+        <HealthCard health={health} />
+        <SafetyCard found={known} />
+        <CapacityCard found={known} capacity={capacity} />
+        <CostCard overview={overview} />
+      </div>
+      <SpeedCard found={found} seconds={seconds} choose={setSeconds} />
+      <div class="grid two">
+        <HitsCard found={hits} span="hour" />
+        <ExportsCard found={known} />
+      </div>
+    </>
+  );
+}

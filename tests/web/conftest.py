@@ -1,0 +1,123 @@
+"""A browser on the dashboard of a real server, both shared by a module."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+
+from tests.support.caudal import Caudal, undisturbed
+
+CHROMIUM = "/usr/bin/chromium"
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 375, "height": 812}
+PASSWORD = "correct horse battery"
+PICTURES = Path(__file__).resolve().parents[2] / "docs/images"
+
+
+def key_digest(certificate: Path) -> str:
+    """How a browser is told to trust one certificate that nobody signed: the digest of its public key."""
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    key = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+
+@dataclass
+class Dashboard:
+    """The pages of one server in a browser. complaints: what the browser's console said; loaded: answers of other sites."""
+
+    server: Caudal
+    browser: Browser
+    complaints: list[str]
+    foreign: list[str]
+
+    @property
+    def address(self) -> str:
+        return f"https://localhost:{self.server.admin_port}/"
+
+    def context(self, *, phone: bool = False, dark: bool = False) -> BrowserContext:
+        return self.browser.new_context(
+            viewport=PHONE if phone else DESKTOP,
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            locale="en-GB",
+            timezone_id="UTC",
+            base_url=self.address,
+        )
+
+    def open(self, context: BrowserContext) -> Page:
+        """A page whose console and requests are watched."""
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("response", self._answered)
+        page.goto("/")
+        return page
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # A refused request is told on the page; that the browser notes it, too, is no mistake of ours.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _answered(self, response: Response) -> None:
+        if not response.url.startswith(self.address):
+            self.foreign.append(response.url)
+
+
+def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    page.get_by_label("User", exact=True).fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("heading", name="Overview").wait_for()
+
+
+def go(page: Page, name: str) -> None:
+    """Opens a page by its link; on a phone the links are behind a button."""
+    menu = page.get_by_role("button", name="Menu", exact=True)
+    if menu.is_visible():
+        menu.click()
+    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("heading", level=1, name=name).wait_for()
+
+
+def picture(page: Page, name: str) -> None:
+    """Takes a picture for the documentation, where CAUDAL_PICTURES asks for it."""
+    if os.environ.get("CAUDAL_PICTURES"):
+        PICTURES.mkdir(exist_ok=True)
+        page.screenshot(path=PICTURES / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+    """A server with two journal mirrors and users of every role."""
+    mirrors = [module_disk_path / f"journal{number}" for number in range(2)]
+    for path in mirrors:
+        path.mkdir()
+    options = [word for path in mirrors for word in ("--journal", str(path))]
+    with undisturbed(module_disk_path) as make:
+        made = make(admin=True, options=options).start()
+        for role in ("viewer", "operator", "admin"):
+            made.cli("user", "add", role, "--role", role, stdin=f"{PASSWORD}\n")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dashboard(server: Caudal) -> Iterator[Dashboard]:
+    """Debian's Chromium, which trusts the server's certificate and no other."""
+    trusted = f"--ignore-certificate-errors-spki-list={key_digest(server.state / 'admin/tls.crt')}"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", trusted]
+        )
+        made = Dashboard(server, browser, [], [])
+        yield made
+        browser.close()
+    assert not made.complaints, "the browser complains:\n" + "\n".join(made.complaints[:20])
+    assert not made.foreign, f"the page asked others: {made.foreign}"
