@@ -5,7 +5,17 @@ import { useEffect, useRef } from "preact/hooks";
 import { resume, session, signOut } from "./api";
 import { clock } from "./format";
 import { asOf, gatewayDown, serviceDown, start, stop } from "./live";
+import { ActivityPage } from "./pages/activity";
+import { AlertsPage } from "./pages/alerts";
+import { CachePage } from "./pages/cache";
+import { CostPage } from "./pages/cost";
+import { ExportsPage } from "./pages/exports";
+import { JournalPage } from "./pages/journal";
+import { LimitsPage } from "./pages/limits";
+import { ObjectsPage } from "./pages/objects";
 import { OverviewPage } from "./pages/overview";
+import { QuotasPage } from "./pages/quotas";
+import { SettingsPage } from "./pages/settings";
 import { SignIn } from "./pages/signin";
 import { useResource } from "./resource";
 import { page } from "./route";
@@ -19,7 +29,19 @@ interface Place {
   view: ComponentType;
 }
 
-const PLACES: Place[] = [{ name: "overview", title: "Overview", view: OverviewPage }];
+const PLACES: Place[] = [
+  { name: "overview", title: "Overview", view: OverviewPage },
+  { name: "exports", title: "Exports", view: ExportsPage },
+  { name: "quotas", title: "Quotas", view: QuotasPage },
+  { name: "limits", title: "Limits", view: LimitsPage },
+  { name: "cache", title: "Cache", view: CachePage },
+  { name: "journal", title: "Journal", view: JournalPage },
+  { name: "objects", title: "Objects", view: ObjectsPage },
+  { name: "activity", title: "Activity", view: ActivityPage },
+  { name: "cost", title: "Cost", view: CostPage },
+  { name: "alerts", title: "Alerts", view: AlertsPage },
+  { name: "settings", title: "Settings", view: SettingsPage },
+];
 
 const menuOpen = signal(false);
 

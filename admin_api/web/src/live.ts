@@ -16,10 +16,29 @@ export interface Rates {
   commits: number;
   store_received: number;
   store_sent: number;
+  read_us: number;
+  write_us: number;
+  commit_us: number;
+}
+
+/** How long requests took of late, in µs; null where there were none. */
+export interface Latencies {
+  read: number | null;
+  write: number | null;
+  commit: number | null;
 }
 
 export const status = signal<Status | null>(null);
 export const rates = signal<Rates | null>(null);
+export const latencies = computed<Latencies>(() => {
+  const found = rates.value;
+  const each = (sum = 0, times = 0) => (times > 0 ? sum / times : null);
+  return {
+    read: each(found?.read_us, found?.reads),
+    write: each(found?.write_us, found?.writes),
+    commit: each(found?.commit_us, found?.commits),
+  };
+});
 /** Why no event came of late; null while they come. */
 export const serviceDown = signal<string | null>(null);
 /** Why the gateway does not answer, as far as the service tells. */
@@ -52,6 +71,9 @@ function countersOf(found: Status): Rates {
     commits: io.commits ?? 0,
     store_received: objects.get_bytes ?? 0,
     store_sent: objects.put_bytes ?? 0,
+    read_us: io.read_us_sum ?? 0,
+    write_us: io.write_us_sum ?? 0,
+    commit_us: io.commit_us_sum ?? 0,
   };
 }
 

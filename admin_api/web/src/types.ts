@@ -90,7 +90,6 @@ export interface Status {
     oldest_unflushed_s: number | null;
   };
   io: Record<string, number>;
-  recent?: Record<string, number | null>;
   flush: { dirty_bytes: number; dirty_inodes: number; lag_s: number | null; error: string | null };
   checkpoint: { lsn: number; error: string | null };
   backup: { age_s: number | null; error: string | null; snapshots: number; bytes: number };

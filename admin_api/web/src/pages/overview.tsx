@@ -1,12 +1,13 @@
 // The first page: is it healthy, how fast is it, is my data safe, what does it cost.
 import { useState } from "preact/hooks";
 import { byteRate, bytes, count, duration, latency, money, perSecond, share } from "../format";
-import { gatewayDown, rates, status } from "../live";
+import { gatewayDown, latencies, rates, status } from "../live";
 import { type Resource, useResource } from "../resource";
-import { latest, mean, RANGES, useSamples } from "../samples";
+import { RANGES, useSamples } from "../samples";
 import type { Capacity, Health, Overview, Samples, Status } from "../types";
 import { Bar, Card, Empty, Heading, Loaded, Stat, Stats, type Tone } from "../ui/bits";
 import { Chart } from "../ui/chart";
+import { HITS, HitsCard } from "./hits";
 
 const SERIES = [
   "read_bytes",
@@ -14,11 +15,10 @@ const SERIES = [
   "reads",
   "writes",
   "commits",
-  "read_us_p99",
-  "write_us_p99",
-  "commit_us_p99",
+  "read_us_mean",
+  "write_us_mean",
+  "commit_us_mean",
 ];
-const HITS = ["l1_hits", "l1_misses", "l2_hits", "l2_misses"];
 
 function Verdict({ tone, children }: { tone: Tone; children: string }) {
   return <p class={`verdict ${tone}`}>{children}</p>;
@@ -198,8 +198,10 @@ function SpeedCard({
   choose: (s: number) => void;
 }) {
   const live = rates.value;
-  const recent = status.value?.recent;
-  const wait = (name: string) => (recent ? latency(recent[name] ?? null) : latency(latest(found, name)));
+  const wait = latencies.value;
+  const io = status.value?.io;
+  const note = (p99: number | undefined) =>
+    p99 ? `99 % under ${latency(p99)} since the start` : "none since the start";
   return (
     <Card
       title="Speed"
@@ -233,9 +235,9 @@ function SpeedCard({
           value={byteRate(live?.written_bytes)}
           note={`${perSecond(live?.writes)} requests`}
         />
-        <Stat label="Read latency" value={wait("read_us_p99")} note="99 % are faster" />
-        <Stat label="Write latency" value={wait("write_us_p99")} note="99 % are faster" />
-        <Stat label="Commit latency" value={wait("commit_us_p99")} note="99 % are faster" />
+        <Stat label="Read latency" value={latency(wait.read)} note={note(io?.read_us_p99)} />
+        <Stat label="Write latency" value={latency(wait.write)} note={note(io?.write_us_p99)} />
+        <Stat label="Commit latency" value={latency(wait.commit)} note={note(io?.commit_us_p99)} />
       </Stats>
       <div class="charts">
         <Chart
@@ -259,59 +261,16 @@ function SpeedCard({
           ]}
         />
         <Chart
-          title="Latency, 99th percentile"
+          title="Latency, mean"
           found={found}
           format={latency}
           lines={[
-            { name: "read_us_p99", label: "read", color: 1 },
-            { name: "write_us_p99", label: "write", color: 2 },
-            { name: "commit_us_p99", label: "commit", color: 3 },
+            { name: "read_us_mean", label: "read", color: 1 },
+            { name: "write_us_mean", label: "write", color: 2 },
+            { name: "commit_us_mean", label: "commit", color: 3 },
           ]}
         />
       </div>
-    </Card>
-  );
-}
-
-/** Of all blocks asked for, which part came from where. */
-export function HitsCard({ found, span }: { found: Samples | undefined; span: string }) {
-  const [l1 = 0, missed = 0, l2 = 0] = HITS.map((name) => mean(found, name) ?? 0);
-  const all = l1 + missed;
-  const parts = [
-    { name: "L1, memory", part: l1, color: 1 },
-    { name: "L2, disks", part: l2, color: 3 },
-    { name: "Blob, the store", part: Math.max(0, missed - l2), color: 2 },
-  ];
-  return (
-    <Card title="Where reads are answered">
-      {all === 0 ? (
-        <Empty
-          title={`Nothing was read through the cache in the last ${span}.`}
-          hint="Shares appear with the next reads."
-        />
-      ) : (
-        <>
-          <div class="stack" aria-hidden="true">
-            {parts.map((one) => (
-              <div
-                key={one.name}
-                class={`series-${one.color}`}
-                style={{ width: `${(one.part / all) * 100}%` }}
-              />
-            ))}
-          </div>
-          <dl class="pairs">
-            {parts.flatMap((one) => [
-              <dt key={`${one.name}-t`}>
-                <span class={`swatch series-${one.color}`} aria-hidden="true" />
-                {one.name}
-              </dt>,
-              <dd key={`${one.name}-d`}>{share(one.part / all)}</dd>,
-            ])}
-          </dl>
-          <p class="muted small">Of blocks of 256 KiB, in the last {span}.</p>
-        </>
-      )}
     </Card>
   );
 }

@@ -52,7 +52,7 @@ export function Notices() {
 }
 
 export function Action(props: {
-  role: Role;
+  needs: Role;
   onClick: () => void;
   kind?: "primary" | "danger" | "plain";
   /** It works while the gateway is down: it is the service's own. */
@@ -60,7 +60,7 @@ export function Action(props: {
   label?: string;
   children: ComponentChildren;
 }) {
-  if (!may(props.role)) return null;
+  if (!may(props.needs)) return null;
   const off = readOnly.value && !props.own;
   return (
     <button
