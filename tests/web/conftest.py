@@ -1,23 +1,39 @@
-"""A browser on the dashboard of a real server, both shared by a module."""
+"""A browser on the dashboard of a real server, both shared by the run."""
 
 import base64
 import hashlib
+import io
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.caudal import Caudal, undisturbed
+from tests.support.small_disk import SmallDisk
 
 CHROMIUM = "/usr/bin/chromium"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 812}
 PASSWORD = "correct horse battery"
+# Small, so that losing a mirror and rebuilding it takes a moment.
+OPTIONS = ("--segment-bytes", "4MiB", "--journal-limit-bytes", "64MiB", "--mirror-wait-s", "2")
+DISK_BYTES = 160 << 20
 PICTURES = Path(__file__).resolve().parents[2] / "docs/images"
 
 
@@ -30,7 +46,7 @@ def key_digest(certificate: Path) -> str:
 
 @dataclass
 class Dashboard:
-    """The pages of one server in a browser. complaints: what the browser's console said; loaded: answers of other sites."""
+    """The pages of one server in a browser. complaints: of its console; foreign: answers of others than the server."""
 
     server: Caudal
     browser: Browser
@@ -87,28 +103,52 @@ def go(page: Page, name: str) -> None:
     page.get_by_role("heading", level=1, name=name).wait_for()
 
 
+def wanted() -> bool:
+    """Whether pictures for the documentation are asked for."""
+    return bool(os.environ.get("CAUDAL_PICTURES"))
+
+
 def picture(page: Page, name: str) -> None:
-    """Takes a picture for the documentation, where CAUDAL_PICTURES asks for it."""
-    if os.environ.get("CAUDAL_PICTURES"):
+    """Takes one, where they are asked for."""
+    if wanted():
+        page.mouse.move(0, 0)
+        expect(page.locator(".notice")).to_have_count(0)
         PICTURES.mkdir(exist_ok=True)
-        page.screenshot(path=PICTURES / f"{name}.png")
+        taken = Image.open(io.BytesIO(page.screenshot()))
+        # 256 colours are enough, and a third of the size.
+        taken.quantize(256).save(PICTURES / f"{name}.png", optimize=True)
 
 
-@pytest.fixture(scope="module")
-def server(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
-    """A server with two journal mirrors and users of every role."""
-    mirrors = [module_disk_path / f"journal{number}" for number in range(2)]
-    for path in mirrors:
-        path.mkdir()
-    options = [word for path in mirrors for word in ("--journal", str(path))]
-    with undisturbed(module_disk_path) as make:
-        made = make(admin=True, options=options).start()
+@pytest.fixture(scope="session")
+def disks(private_network: None) -> Iterator[list[SmallDisk]]:
+    """Of the journal's two mirrors."""
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caudal-mirrors.")))
+        yield [stack.enter_context(SmallDisk(path / f"journal{number}", DISK_BYTES)) for number in range(2)]
+
+
+@pytest.fixture(scope="session")
+def server(disks: list[SmallDisk]) -> Iterator[Caudal]:
+    """A server with users of every role and a directory, shared by the run."""
+    options = (*OPTIONS, *(word for disk in disks for word in ("--journal", str(disk.path))))
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="caudal-test.", dir=os.environ.get("TEST_DISK", "/var/tmp")
+        ) as path,
+        undisturbed(Path(path)) as make,
+    ):
+        made = make(admin=True, options=options)
+        # A mirror is lost on purpose, and the server killed under the page.
+        made.expect("mirror", "ganesha|killed|died")
+        made.start()
         for role in ("viewer", "operator", "admin"):
             made.cli("user", "add", role, "--role", role, stdin=f"{PASSWORD}\n")
+        with made.connect() as nfs:
+            nfs.mkdir("/projects")
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dashboard(server: Caudal) -> Iterator[Dashboard]:
     """Debian's Chromium, which trusts the server's certificate and no other."""
     trusted = f"--ignore-certificate-errors-spki-list={key_digest(server.state / 'admin/tls.crt')}"
@@ -121,3 +161,19 @@ def dashboard(server: Caudal) -> Iterator[Dashboard]:
         browser.close()
     assert not made.complaints, "the browser complains:\n" + "\n".join(made.complaints[:20])
     assert not made.foreign, f"the page asked others: {made.foreign}"
+
+
+@pytest.fixture(scope="module")
+def admin(dashboard: Dashboard) -> Iterator[Page]:
+    """A page with an admin signed in, shared by the tests of a module."""
+    with dashboard.context() as context:
+        page = dashboard.open(context)
+        sign_in(page, "admin")
+        yield page
+
+
+@pytest.fixture
+def fresh(dashboard: Dashboard) -> Iterator[Page]:
+    """A page on which nobody is signed in."""
+    with dashboard.context() as context:
+        yield dashboard.open(context)

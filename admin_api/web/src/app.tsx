@@ -142,7 +142,7 @@ function Shell() {
   }, []);
   useEffect(() => {
     document.title = `${shown?.title ?? ""} · ${host || "Caudal"}`;
-    main.current?.scrollTo(0, 0);
+    scrollTo(0, 0);
   }, [shown, host]);
   if (!shown) return null;
   return (

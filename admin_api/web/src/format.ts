@@ -67,6 +67,7 @@ export function duration(seconds: Maybe): string {
 export function money(value: Maybe, currency: string | null): string {
   if (absent(value) || currency === null) return NOTHING;
   const small = Math.abs(value) < 1 && value !== 0;
+  if (small && Math.abs(value) < 0.0001) return `< ${money(0.0001, currency)}`;
   return value.toLocaleString("en", {
     style: "currency",
     currency,

@@ -239,7 +239,7 @@ export function AlertsPage() {
                 {
                   head: "Fires",
                   number: true,
-                  cell: (one) => `above ${one.above} ${one.unit}, for ${duration(one.for_s)}`,
+                  cell: (one) => `above ${`${one.above} ${one.unit}`.trim()} for ${duration(one.for_s)}`,
                 },
                 {
                   head: "Change",

@@ -4,7 +4,7 @@ import { ask } from "../api";
 import { bytes, count, exactBytes, parseBytes, perSecond, share } from "../format";
 import { status } from "../live";
 import { useResource } from "../resource";
-import { RANGES, useSamples } from "../samples";
+import { useSamples } from "../samples";
 import type { Activity, Pins, Policy, Tier } from "../types";
 import { Action, attempt, tell } from "../ui/action";
 import { Bar, Card, Empty, Heading, Loaded, Pill } from "../ui/bits";
@@ -257,9 +257,7 @@ function AskedDialog({ asked, close }: { asked: Asked; close: () => void }) {
 
 export function CachePage() {
   const [asked, setAsked] = useState<Asked>(null);
-  const hour = RANGES[1]?.seconds ?? 3600;
   const found = useSamples(HITS, 300);
-  const hourly = useSamples(HITS, hour);
   return (
     <>
       <Heading
@@ -281,7 +279,7 @@ export function CachePage() {
       />
       <div class="grid two">
         <TiersCard />
-        <HitsCard found={hourly} span="hour" />
+        <HitsCard found={found} span="5 minutes" />
       </div>
       <Card title="Blocks a second">
         <Chart

@@ -1,7 +1,7 @@
 // The journal: its mirrors, how full and how old it is, and what waits for the store.
 import { useState } from "preact/hooks";
 import { ask } from "../api";
-import { bytes, count, duration, latency, share } from "../format";
+import { bytes, count, duration, latency, perSecond, share } from "../format";
 import { status } from "../live";
 import { useSamples } from "../samples";
 import type { Mirror, Status } from "../types";
@@ -211,7 +211,7 @@ export function JournalPage() {
           <Chart
             title="Group commits"
             found={samples}
-            format={(value) => `${value.toFixed(value < 10 ? 1 : 0)}/s`}
+            format={perSecond}
             lines={[{ name: "journal_commits", label: "commits", color: 3 }]}
           />
         </div>

@@ -200,8 +200,7 @@ function SpeedCard({
   const live = rates.value;
   const wait = latencies.value;
   const io = status.value?.io;
-  const note = (p99: number | undefined) =>
-    p99 ? `99 % under ${latency(p99)} since the start` : "none since the start";
+  const note = (p99: number | undefined) => (p99 ? `99 % under ${latency(p99)}` : "none since the start");
   return (
     <Card
       title="Speed"
@@ -227,13 +226,13 @@ function SpeedCard({
           label="Read"
           color={1}
           value={byteRate(live?.read_bytes)}
-          note={`${perSecond(live?.reads)} requests`}
+          note={`${perSecond(live?.reads)} reads`}
         />
         <Stat
           label="Written"
           color={2}
           value={byteRate(live?.written_bytes)}
-          note={`${perSecond(live?.writes)} requests`}
+          note={`${perSecond(live?.writes)} writes`}
         />
         <Stat label="Read latency" value={latency(wait.read)} note={note(io?.read_us_p99)} />
         <Stat label="Write latency" value={latency(wait.write)} note={note(io?.write_us_p99)} />
@@ -301,7 +300,7 @@ function ExportsCard({ found }: { found: Status | null }) {
 export function OverviewPage() {
   const [seconds, setSeconds] = useState(300);
   const found = useSamples(SERIES, seconds);
-  const hits = useSamples(HITS, 3600);
+  const hits = useSamples(HITS, 300);
   const health = useResource<Health>("health", 3);
   const overview = useResource<Overview>("overview", 15);
   const capacity = useResource<Capacity>("activity/capacity", 600);
@@ -317,7 +316,7 @@ export function OverviewPage() {
       </div>
       <SpeedCard found={found} seconds={seconds} choose={setSeconds} />
       <div class="grid two">
-        <HitsCard found={hits} span="hour" />
+        <HitsCard found={hits} span="5 minutes" />
         <ExportsCard found={known} />
       </div>
     </>

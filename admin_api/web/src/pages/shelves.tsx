@@ -168,7 +168,7 @@ export function ShelvesCard() {
                   </Action>
                   <Action
                     needs="admin"
-                    label={`${one.state === "draining" ? "Undo the drain of" : "Drain"} ${one.path}`}
+                    label={`${one.state === "draining" ? "Undo drain of" : "Drain"} ${one.path}`}
                     onClick={() => drain(one)}
                   >
                     {one.state === "draining" ? "Undo drain" : "Drain"}

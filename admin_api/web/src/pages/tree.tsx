@@ -1,4 +1,5 @@
-// The tree browser: a directory's entries with what is below them, the largest first.
+// The tree browser: a directory's entries with what is below them; directories first, of each the largest.
+import { useState } from "preact/hooks";
 import { read } from "../api";
 import { bytes, count, share } from "../format";
 import { useLoaded } from "../resource";
@@ -8,6 +9,7 @@ import { Bar, Card, Empty, Loaded } from "../ui/bits";
 import { Table } from "../ui/table";
 
 const MOST = 1000;
+const SHOWN = 30;
 
 /** A directory with its entries, up to MOST of them. more: there are others. */
 async function whole(path: string): Promise<{ tree: Tree; more: boolean }> {
@@ -19,7 +21,12 @@ async function whole(path: string): Promise<{ tree: Tree; more: boolean }> {
     tree.items.push(...next.items);
     cursor = next.next_cursor;
   }
-  tree.items.sort((a, b) => b.allocated_bytes - a.allocated_bytes || (a.name < b.name ? -1 : 1));
+  tree.items.sort(
+    (a, b) =>
+      Number(b.is_directory) - Number(a.is_directory) ||
+      b.allocated_bytes - a.allocated_bytes ||
+      (a.name < b.name ? -1 : 1),
+  );
   return { tree, more: Boolean(cursor) };
 }
 
@@ -64,7 +71,8 @@ export function TreeCard(props: {
   quotas: Quota[];
   limit: (path: string, before: Quota | null) => void;
 }) {
-  const found = useLoaded(props.path, () => whole(props.path), 5);
+  const [all, setAll] = useState(false);
+  const found = useLoaded(props.path, () => whole(props.path), 3);
   return (
     <Card title="What directories hold">
       <Crumbs path={props.path} tops={props.tops} />
@@ -80,7 +88,7 @@ export function TreeCard(props: {
             ) : (
               <Table
                 label="Entries"
-                rows={tree.items}
+                rows={all ? tree.items : tree.items.slice(0, SHOWN)}
                 id={(one) => one.id}
                 columns={[
                   {
@@ -115,7 +123,7 @@ export function TreeCard(props: {
                       return (
                         <Action
                           needs="operator"
-                          label={before ? `Change the quota of ${path}` : `Set a quota on ${path}`}
+                          label={before ? `Change quota of ${path}` : `Set quota on ${path}`}
                           onClick={() => props.limit(path, before)}
                         >
                           {before ? "Change quota" : "Set quota"}
@@ -125,6 +133,13 @@ export function TreeCard(props: {
                   },
                 ]}
               />
+            )}
+            {tree.items.length > SHOWN && (
+              <div class="form-end">
+                <button type="button" onClick={() => setAll(!all)}>
+                  {all ? `Show ${SHOWN}` : `Show all ${tree.items.length}`}
+                </button>
+              </div>
             )}
             {more && <p class="muted small">The first {count(MOST)} entries are shown; there are more.</p>}
           </>

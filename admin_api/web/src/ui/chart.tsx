@@ -46,6 +46,14 @@ function tick(at: number, step_s: number): string {
   return step_s >= 3600 ? moment(at).slice(5, 10) : clock(at).slice(0, step_s === 1 ? 8 : 5);
 }
 
+/** Places of values that have no neighbour. */
+function alone(plot: uPlot, series: number, show: boolean): number[] | null {
+  const column = plot.data[series];
+  if (!show || !column) return null;
+  const has = (at: number) => column[at] !== null && column[at] !== undefined;
+  return Array.from(column.keys()).filter((at) => has(at) && !has(at - 1) && !has(at + 1));
+}
+
 /** Steps of the axis that make round numbers of bytes. */
 const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
@@ -100,7 +108,8 @@ function options(
           stroke: color(box, `--series-${line.color}`),
           width: 1.75,
           spanGaps: false,
-          points: { show: false },
+          // A value between two gaps is a dot: no line goes through it.
+          points: { show: true, size: 4, filter: alone },
           ...(lines.length === 1 ? { fill: faint(color(box, `--series-${line.color}`)) } : {}),
         }),
       ),

@@ -36,7 +36,7 @@ export function Table<T>(props: {
                 class={column.quiet ? "quiet" : column.number ? "number" : ""}
                 data-label={column.quiet ? "" : column.head}
               >
-                {column.cell(row)}
+                <div class="cell">{column.cell(row)}</div>
               </td>
             ))}
           </tr>
