@@ -112,7 +112,7 @@ def picture(page: Page, name: str) -> None:
     """Takes one, where they are asked for."""
     if wanted():
         page.mouse.move(0, 0)
-        expect(page.locator(".notice")).to_have_count(0)
+        expect(page.locator(".notice")).to_have_count(0, timeout=15_000)
         PICTURES.mkdir(exist_ok=True)
         taken = Image.open(io.BytesIO(page.screenshot()))
         # 256 colours are enough, and a third of the size.

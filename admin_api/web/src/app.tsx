@@ -21,7 +21,7 @@ import { useResource } from "./resource";
 import { page } from "./route";
 import { choose, type Theme, theme } from "./theme";
 import type { Overview } from "./types";
-import { Notices } from "./ui/action";
+import { hush, Notices } from "./ui/action";
 
 interface Place {
   name: string;
@@ -143,6 +143,7 @@ function Shell() {
   useEffect(() => {
     document.title = `${shown?.title ?? ""} · ${host || "Caudal"}`;
     scrollTo(0, 0);
+    hush();
   }, [shown, host]);
   if (!shown) return null;
   return (

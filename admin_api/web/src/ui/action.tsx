@@ -26,6 +26,11 @@ export function tell(text: string, hint = "", bad = false): void {
   );
 }
 
+/** What was told is of another page. */
+export function hush(): void {
+  notice.value = null;
+}
+
 /** Does something that may be refused, and tells. */
 export async function attempt(done: string, work: () => Promise<unknown>): Promise<void> {
   try {
