@@ -19,7 +19,7 @@ export function HitsCard({ found, span }: { found: Samples | undefined; span: st
       {all === 0 ? (
         <Empty
           title={`Nothing was read through the cache in the last ${span}.`}
-          hint="Shares appear with the next reads."
+          hint="Shares appear with the next reads. What was just written is read from memory, past the cache."
         />
       ) : (
         <>
