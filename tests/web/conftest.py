@@ -103,6 +103,11 @@ def go(page: Page, name: str) -> None:
     page.get_by_role("heading", level=1, name=name).wait_for()
 
 
+def settled(page: Page) -> None:
+    """Everything that is read at first is there."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
 def wanted() -> bool:
     """Whether pictures for the documentation are asked for."""
     return bool(os.environ.get("CAUDAL_PICTURES"))
@@ -112,6 +117,7 @@ def picture(page: Page, name: str) -> None:
     """Takes one, where they are asked for."""
     if wanted():
         page.mouse.move(0, 0)
+        settled(page)
         expect(page.locator(".notice")).to_have_count(0, timeout=15_000)
         PICTURES.mkdir(exist_ok=True)
         taken = Image.open(io.BytesIO(page.screenshot()))

@@ -2,7 +2,7 @@
 import { share } from "../format";
 import { mean } from "../samples";
 import type { Samples } from "../types";
-import { Card, Empty } from "../ui/bits";
+import { Card, Empty, Skeleton } from "../ui/bits";
 
 export const HITS = ["l1_hits", "l1_misses", "l2_hits", "l2_misses"];
 
@@ -16,7 +16,9 @@ export function HitsCard({ found, span }: { found: Samples | undefined; span: st
   ];
   return (
     <Card title="Where reads are answered">
-      {all === 0 ? (
+      {found === undefined ? (
+        <Skeleton />
+      ) : all === 0 ? (
         <Empty
           title={`Nothing was read through the cache in the last ${span}.`}
           hint="Shares appear with the next reads. What was just written is read from memory, past the cache."

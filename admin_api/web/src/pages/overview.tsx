@@ -5,7 +5,7 @@ import { gatewayDown, latencies, rates, status } from "../live";
 import { type Resource, useResource } from "../resource";
 import { RANGES, useSamples } from "../samples";
 import type { Capacity, Health, Overview, Samples, Status } from "../types";
-import { Bar, Card, Empty, Heading, Loaded, Stat, Stats, type Tone } from "../ui/bits";
+import { Bar, Card, Empty, Loaded, Skeleton, Stat, Stats, type Tone } from "../ui/bits";
 import { Chart } from "../ui/chart";
 import { HITS, HitsCard } from "./hits";
 
@@ -75,7 +75,7 @@ function SafetyCard({ found }: { found: Status | null }) {
       <dl class="pairs">
         <dt>Flush lag</dt>
         <dd>{journal.oldest_unflushed_s === null ? "none" : duration(journal.oldest_unflushed_s)}</dd>
-        <dt>To be flushed</dt>
+        <dt>Unflushed</dt>
         <dd>{bytes(flush.dirty_bytes)}</dd>
         <dt>Last backup</dt>
         <dd>{backup.age_s === null ? "none yet" : `${duration(backup.age_s)} ago`}</dd>
@@ -178,11 +178,7 @@ function Waiting({ title }: { title: string }) {
           hint="The gateway has not answered since the admin service started."
         />
       ) : (
-        <div class="loading" aria-busy="true">
-          <div class="line" />
-          <div class="line" />
-          <div class="line" />
-        </div>
+        <Skeleton />
       )}
     </Card>
   );
@@ -241,6 +237,7 @@ function SpeedCard({
       <div class="charts">
         <Chart
           title="Throughput"
+          height={124}
           found={found}
           format={byteRate}
           binary
@@ -251,6 +248,7 @@ function SpeedCard({
         />
         <Chart
           title="Requests"
+          height={124}
           found={found}
           format={perSecond}
           lines={[
@@ -261,6 +259,7 @@ function SpeedCard({
         />
         <Chart
           title="Latency, mean"
+          height={124}
           found={found}
           format={latency}
           lines={[
@@ -307,7 +306,7 @@ export function OverviewPage() {
   const known = status.value;
   return (
     <>
-      <Heading title="Overview" />
+      <h1 class="hidden">Overview</h1>
       <div class="grid four">
         <HealthCard health={health} />
         <SafetyCard found={known} />

@@ -91,6 +91,17 @@ export function Trouble({ problem, again }: { problem: Problem; again?: () => vo
   );
 }
 
+export function Skeleton({ lines = 3 }: { lines?: number }) {
+  return (
+    <div class="loading" aria-busy="true" role="status">
+      <span class="hidden">Loading</span>
+      {Array.from({ length: lines }, (_, line) => (
+        <div class="line" key={line} />
+      ))}
+    </div>
+  );
+}
+
 /** What a resource holds, once it is there; meanwhile a place of about its size. */
 export function Loaded<T>(props: {
   of: Resource<T>;
@@ -99,16 +110,7 @@ export function Loaded<T>(props: {
 }) {
   const { data, problem, reload } = props.of;
   if (data === undefined && problem) return <Trouble problem={problem} again={() => void reload()} />;
-  if (data === undefined) {
-    return (
-      <div class="loading" aria-busy="true" role="status">
-        <span class="hidden">Loading</span>
-        {Array.from({ length: props.lines ?? 3 }, (_, line) => (
-          <div class="line" key={line} />
-        ))}
-      </div>
-    );
-  }
+  if (data === undefined) return <Skeleton lines={props.lines ?? 3} />;
   return (
     <>
       {problem && <Trouble problem={problem} />}

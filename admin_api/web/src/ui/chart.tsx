@@ -164,7 +164,7 @@ export function Chart(props: {
   };
   const at = row === null ? undefined : data?.[0]?.[row];
   return (
-    <figure class="chart">
+    <figure class="chart" aria-busy={found === undefined}>
       <figcaption>
         <span class="chart-title">{props.title}</span>
         {at !== undefined && (
