@@ -1,6 +1,4 @@
-"""What is sampled of the gateway each second, and how: gauges as they are, counters as what they grew by each second, means as
-what a sum grew by for each that was counted.
-"""
+"""What is sampled of the gateway each second: gauges as they are, of counters and sums what they grew by."""
 
 import math
 from typing import Any, Final, Literal, NamedTuple
@@ -9,8 +7,8 @@ from admin_api.metrics import at
 
 
 class Series(NamedTuple):
-    """path: where the figure stands in the status. kind: of a counter its growth a second is sampled; of a mean the growth of the
-    sum at `path` by that of the count at `per`, and nothing while nothing is counted.
+    """path: where the figure stands in the status. kind: of a counter its growth a second is sampled; of a mean that of
+    the sum at `path` by that of the count at `per`; nothing while nothing is counted.
     """
 
     name: str

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, delete, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 from starlette.responses import Response
 
 from admin_api import tables
@@ -65,8 +65,7 @@ def find(connection: Connection, cookie: str, now_s: float, address: str) -> Pri
         .where(theirs.c.secret_hash == secret_hash, theirs.c.expires_s > now_s)
         .where(tokens.c.expires_s.is_(None) | (tokens.c.expires_s > now_s))
     )
-    queries: dict[str, Select[Any]] = {"user": by_user, "token": by_token}
-    for kind, query in queries.items():
+    for kind, query in (("user", by_user), ("token", by_token)):
         if (found := connection.execute(query).mappings().first()) is not None:
             return Principal(f"{kind}:{found['name']}", Role(found["role"]), address, found["csrf_hash"])
     return None

@@ -6,13 +6,27 @@ import { defineConfig, type Plugin } from "vite";
 
 const out = process.env.CAUDAL_WEB_OUT ?? "../_web";
 
+/** Of what is built in: their authors want to be named wherever it goes. */
+function licenses(): string {
+  const { dependencies } = JSON.parse(readFileSync("package.json", "utf8")) as {
+    dependencies: Record<string, string>;
+  };
+  return Object.entries(dependencies)
+    .map(
+      ([name, version]) =>
+        `${name} ${version}\n\n${readFileSync(join("node_modules", name, "LICENSE"), "utf8")}`,
+    )
+    .join("\n\n");
+}
+
 function packed(): Plugin {
   return {
     name: "packed",
     closeBundle() {
+      writeFileSync(join(out, "licenses.txt"), licenses());
       for (const entry of readdirSync(out, { recursive: true, withFileTypes: true })) {
         const path = join(entry.parentPath, entry.name);
-        if (!entry.isFile() || /\.(br|gz|png)$/.test(path)) continue;
+        if (!entry.isFile() || /\.(br|gz|txt)$/.test(path)) continue;
         const body = readFileSync(path);
         const most = { params: { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY } };
         writeFileSync(`${path}.br`, brotliCompressSync(body, most));

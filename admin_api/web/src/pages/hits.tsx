@@ -26,13 +26,15 @@ export function HitsCard({ found, span }: { found: Samples | undefined; span: st
       ) : (
         <>
           <div class="stack" aria-hidden="true">
-            {parts.map((one) => (
-              <div
-                key={one.name}
-                class={`series-${one.color}`}
-                style={{ width: `${(one.part / all) * 100}%` }}
-              />
-            ))}
+            {parts
+              .filter((one) => one.part > 0)
+              .map((one) => (
+                <div
+                  key={one.name}
+                  class={`series-${one.color}`}
+                  style={{ width: `${(one.part / all) * 100}%` }}
+                />
+              ))}
           </div>
           <dl class="pairs">
             {parts.flatMap((one) => [
