@@ -222,4 +222,5 @@ def test_a_flush_an_alert_and_a_token(admin: Page, server: Caudal) -> None:
     assert shown == 200
     dialog.get_by_role("button", name="Done").click()
     admin.get_by_role("button", name="Revoke grafana").click()
+    dialog.get_by_role("button", name="Revoke", exact=True).click()
     expect(admin.get_by_text("There are no tokens.")).to_be_visible()

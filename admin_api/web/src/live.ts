@@ -108,30 +108,36 @@ function take(found: Status): void {
   }
 }
 
+function down(why: string): void {
+  heardAt = Date.now() / 1000;
+  serviceDown.value = null;
+  gatewayDown.value = why;
+}
+
 function listen(): void {
   source?.close();
   source = new EventSource("/v1/events");
   source.addEventListener("status", (event) => take(JSON.parse(event.data) as Status));
-  source.addEventListener("down", (event) => {
-    heardAt = Date.now() / 1000;
-    serviceDown.value = null;
-    gatewayDown.value = (JSON.parse(event.data) as { detail: string }).detail;
-  });
+  source.addEventListener("down", (event) => down((JSON.parse(event.data) as { detail: string }).detail));
   source.onerror = () => {
     if (source?.readyState === EventSource.CLOSED) setTimeout(again, AGAIN_MS);
   };
 }
 
-/** The stream was refused: the session ended, the service restarts, or too many streams are open. */
+/** The stream was refused: the session ended, the service restarts, or too many streams are open. Then it is asked. */
 async function again(): Promise<void> {
-  if (!session.value || source === null) return;
+  if (!session.value || source === null || source.readyState !== EventSource.CLOSED) return;
   try {
-    await read("ping");
-    await read("overview");
+    take(await read<Status>("status"));
     listen();
   } catch (error) {
     if (error instanceof Problem && error.status === 401) return;
-    setTimeout(again, AGAIN_MS);
+    if (error instanceof Problem && error.code === "gateway_down") {
+      down(error.detail);
+      listen();
+    } else {
+      setTimeout(again, AGAIN_MS);
+    }
   }
 }
 
@@ -156,6 +162,5 @@ setInterval(() => {
     serviceDown.value = "the admin service does not answer";
     rates.value = null;
     marks = [];
-    if (source.readyState === EventSource.CLOSED) void again();
   }
 }, 1000);

@@ -1,6 +1,6 @@
 // Exports: what clients mount, and who may do what there.
 import { useState } from "preact/hooks";
-import { ask } from "../api";
+import { ask, type Extras } from "../api";
 import { bytes } from "../format";
 import { status } from "../live";
 import { useResource } from "../resource";
@@ -82,7 +82,7 @@ function RulesEditor({ rules, onChange }: { rules: Rule[]; onChange: (rules: Rul
 function ExportDialog(props: { before: Export | null; onClose: () => void; onDone: () => Promise<void> }) {
   const { before } = props;
   const [rules, setRules] = useState<Rule[]>(before?.rules ?? [NEW_RULE]);
-  async function send(form: FormData): Promise<void> {
+  async function send(form: FormData, once: Extras): Promise<void> {
     const sent = rules.map((rule) => ({ ...rule, clients: rule.clients.filter(Boolean) }));
     if (sent.some((rule) => rule.clients.length === 0)) {
       throw new FormError("a rule names no client", "give an address, a network, a host name or *");
@@ -95,7 +95,7 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
     } else {
       const name = text(form, "name");
       const body = { name, path: text(form, "path"), pseudo: text(form, "pseudo") || `/${name}` };
-      await ask("POST", "exports", { ...body, rules: sent, read_only, security });
+      await ask("POST", "exports", { ...body, rules: sent, read_only, security }, once);
     }
     await props.onDone();
   }

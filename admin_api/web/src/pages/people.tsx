@@ -1,12 +1,12 @@
 // Users, who sign in with a password, and tokens, which programs sign in with.
 import { useState } from "preact/hooks";
-import { ask, readAll, session } from "../api";
+import { ask, type Extras, readAll, session } from "../api";
 import { moment } from "../format";
 import { useLoaded } from "../resource";
 import type { Role, Token, User } from "../types";
-import { Action, attempt, tell } from "../ui/action";
+import { Action, tell } from "../ui/action";
 import { Card, Empty, Loaded, Pill } from "../ui/bits";
-import { Check, Choice, Dialog, Field, FormDialog, text } from "../ui/form";
+import { Check, Choice, Dialog, Field, FormDialog, FormError, text } from "../ui/form";
 import { Table } from "../ui/table";
 
 const ROLES: [Role, string][] = [
@@ -17,7 +17,7 @@ const ROLES: [Role, string][] = [
 
 function UserDialog(props: { before: User | null; onClose: () => void; onDone: () => Promise<void> }) {
   const { before } = props;
-  async function send(form: FormData): Promise<void> {
+  async function send(form: FormData, once: Extras): Promise<void> {
     const role = text(form, "role");
     const password = String(form.get("password") ?? "");
     if (before) {
@@ -30,7 +30,7 @@ function UserDialog(props: { before: User | null; onClose: () => void; onDone: (
         { etag },
       );
     } else {
-      await ask("POST", "users", { name: text(form, "name"), role, password });
+      await ask("POST", "users", { name: text(form, "name"), role, password }, once);
     }
     await props.onDone();
   }
@@ -63,6 +63,7 @@ function UserDialog(props: { before: User | null; onClose: () => void; onDone: (
 export function UsersCard() {
   const users = useLoaded<User[]>("users", () => readAll<User>("users"), 15);
   const [editing, setEditing] = useState<User | "new" | null>(null);
+  const [removing, setRemoving] = useState<User | null>(null);
   return (
     <Card
       title="Users"
@@ -106,12 +107,7 @@ export function UsersCard() {
                           own
                           kind="danger"
                           label={`Remove ${one.name}`}
-                          onClick={() =>
-                            void attempt(`${one.name} is removed`, async () => {
-                              await ask("DELETE", `users/${one.name}`);
-                              await users.reload();
-                            })
-                          }
+                          onClick={() => setRemoving(one)}
                         >
                           Remove
                         </Action>
@@ -124,6 +120,21 @@ export function UsersCard() {
           )
         }
       </Loaded>
+      {removing && (
+        <FormDialog
+          title={`Remove ${removing.name}?`}
+          submit="Remove"
+          danger
+          onClose={() => setRemoving(null)}
+          onSubmit={async () => {
+            await ask("DELETE", `users/${removing.name}`);
+            tell(`${removing.name} is removed`);
+            await users.reload();
+          }}
+        >
+          <p>Their sessions end at once.</p>
+        </FormDialog>
+      )}
       {editing !== null && (
         <UserDialog
           before={editing === "new" ? null : editing}
@@ -160,6 +171,7 @@ export function TokensCard() {
   const tokens = useLoaded<Token[]>("tokens", () => readAll<Token>("tokens"), 15);
   const [adding, setAdding] = useState(false);
   const [made, setMade] = useState<Token | null>(null);
+  const [revoking, setRevoking] = useState<Token | null>(null);
   return (
     <Card
       title="Tokens"
@@ -195,12 +207,7 @@ export function TokensCard() {
                       own
                       kind="danger"
                       label={`Revoke ${one.name}`}
-                      onClick={() =>
-                        void attempt(`${one.name} is revoked`, async () => {
-                          await ask("DELETE", `tokens/${one.id}`);
-                          await tokens.reload();
-                        })
-                      }
+                      onClick={() => setRevoking(one)}
                     >
                       Revoke
                     </Action>
@@ -216,13 +223,13 @@ export function TokensCard() {
           title="Make a token"
           submit="Make"
           onClose={() => setAdding(false)}
-          onSubmit={async (form) => {
+          onSubmit={async (form, once) => {
             const days = text(form, "days");
-            const { data } = await ask<Token>("POST", "tokens", {
-              name: text(form, "name"),
-              role: text(form, "role"),
-              expires_in_s: days ? Number(days) * 86_400 : null,
-            });
+            const expires_in_s = days ? Number(days) * 86_400 : null;
+            const body = { name: text(form, "name"), role: text(form, "role"), expires_in_s };
+            const { data } = await ask<Token>("POST", "tokens", body, once);
+            if (!data.token)
+              throw new FormError("it was made, and its answer was lost", "revoke it, and make another");
             setMade(data);
             await tokens.reload();
           }}
@@ -230,6 +237,21 @@ export function TokensCard() {
           <Field name="name" label="Name" required placeholder="grafana" />
           <Choice name="role" label="Role" value="viewer" options={ROLES} />
           <Field name="days" label="Days that it is valid" type="number" hint="Empty: until it is revoked." />
+        </FormDialog>
+      )}
+      {revoking && (
+        <FormDialog
+          title={`Revoke ${revoking.name}?`}
+          submit="Revoke"
+          danger
+          onClose={() => setRevoking(null)}
+          onSubmit={async () => {
+            await ask("DELETE", `tokens/${revoking.id}`);
+            tell(`${revoking.name} is revoked`);
+            await tokens.reload();
+          }}
+        >
+          <p>Whoever uses it is refused from now on; sessions that it began end.</p>
         </FormDialog>
       )}
       {made && <SecretDialog token={made} onClose={() => setMade(null)} />}

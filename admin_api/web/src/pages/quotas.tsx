@@ -1,6 +1,6 @@
 // Quotas: limits on directories, what is in them, and what is in the directories around them.
 import { useState } from "preact/hooks";
-import { ask, may, readAll } from "../api";
+import { ask, type Extras, may, readAll } from "../api";
 import { bytes, count, duration, exactBytes, moment, parseBytes, parseSeconds, share } from "../format";
 import { type Resource, useLoaded, useResource } from "../resource";
 import { rest } from "../route";
@@ -33,7 +33,7 @@ function QuotaDialog(props: {
   onDone: () => Promise<void>;
 }) {
   const { before } = props;
-  async function send(form: FormData): Promise<void> {
+  async function send(form: FormData, once: Extras): Promise<void> {
     const grace_s = parseSeconds(text(form, "grace") || "7d");
     if (grace_s === null) throw new FormError("the grace time is no time", "such as 7d or 12h");
     const body = {
@@ -48,7 +48,7 @@ function QuotaDialog(props: {
       const { etag } = await ask<Quota>("GET", `quotas/${before.id}`);
       await ask("PATCH", `quotas/${before.id}`, body, { etag });
     } else {
-      await ask("POST", "quotas", { path: text(form, "path"), ...body });
+      await ask("POST", "quotas", { path: text(form, "path"), ...body }, once);
     }
     await props.onDone();
   }

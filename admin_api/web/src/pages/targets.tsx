@@ -1,6 +1,6 @@
 // Who is told of alerts, and what of that has gone out.
 import { useState } from "preact/hooks";
-import { ask } from "../api";
+import { ask, type Extras } from "../api";
 import { moment } from "../format";
 import { useResource } from "../resource";
 import type { Delivery, Page, Target } from "../types";
@@ -13,17 +13,14 @@ const STATES: Record<string, Tone> = { sent: "ok", waiting: "warning", given_up:
 
 function TargetDialog({ onClose, onDone }: { onClose: () => void; onDone: () => Promise<void> }) {
   const [kind, setKind] = useState("webhook");
-  async function send(form: FormData): Promise<void> {
+  async function send(form: FormData, once: Extras): Promise<void> {
     const common = { name: text(form, "name"), kind };
     if (kind === "webhook") {
-      await ask("POST", "alerts/targets", {
-        ...common,
-        url: text(form, "url"),
-        secret: text(form, "secret"),
-      });
+      const body = { ...common, url: text(form, "url"), secret: text(form, "secret") };
+      await ask("POST", "alerts/targets", body, once);
     } else {
       const username = text(form, "username");
-      await ask("POST", "alerts/targets", {
+      const body = {
         ...common,
         host: text(form, "host"),
         port: Number(text(form, "port") || 25),
@@ -31,7 +28,8 @@ function TargetDialog({ onClose, onDone }: { onClose: () => void; onDone: () => 
         recipients: text(form, "recipients").split(/[\s,]+/),
         starttls: form.get("starttls") !== null,
         ...(username ? { username, password: String(form.get("password") ?? "") } : {}),
-      });
+      };
+      await ask("POST", "alerts/targets", body, once);
     }
     await onDone();
   }

@@ -1,7 +1,7 @@
 // Dialogs that ask for something and send it; what the service refuses is told where it was asked.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Problem } from "../api";
+import { type Extras, Problem } from "../api";
 import { Trouble } from "./bits";
 
 export class FormError extends Problem {
@@ -71,14 +71,16 @@ export function FormDialog(props: {
   submit: string;
   danger?: boolean;
   onClose: () => void;
-  onSubmit: (form: FormData) => Promise<void>;
+  /** once: for creations, so that one that is sent again after a lost answer creates once. */
+  onSubmit: (form: FormData, once: Extras) => Promise<void>;
   children?: ComponentChildren;
 }) {
   const { busy, problem, run } = useSending();
+  const key = useRef(crypto.randomUUID());
   async function send(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
-    if (await run(() => props.onSubmit(form))) props.onClose();
+    if (await run(() => props.onSubmit(form, { key: key.current }))) props.onClose();
   }
   return (
     <Dialog title={props.title} onClose={props.onClose}>
