@@ -115,7 +115,7 @@ function CapacityCard({ found, capacity }: { found: Status | null; capacity: Res
       <Bar
         share={used}
         label={`The fullest disk is ${share(used)} full`}
-        tone={used > 0.95 ? "critical" : "ok"}
+        tone={used > 0.95 ? "critical" : used > 0.9 ? "warning" : "ok"}
       />
     </Card>
   );
