@@ -78,3 +78,10 @@ def recorded(record: Record) -> list[str]:
         f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['memory_gib']} GiB, Linux {hardware['kernel']}."
     )
     return textwrap.wrap(text, 120)
+
+
+def replace_part(page: Path, begin: str, end: str, lines: list[str]) -> None:
+    """Writes lines between two marks of a page."""
+    before, _, rest = page.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text("\n".join([f"{before}{begin}", "", *lines, f"{end}{after}"]))

@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.crash.page import replace_part
-from bench.record import machine, newest, recorded, save
+from bench.record import machine, newest, recorded, replace_part, save
 from tests.support import netns
 from tests.support.caudal import Caudal
 from tests.support.processes import ROOT
@@ -149,7 +148,7 @@ def main() -> None:
         path = save("recovery", "bench.recovery", about, runs=given.runs, found=found)
         record = newest("recovery")
         assert record
-        replace_part(BEGIN, END, section(json.loads(record.read_text())))
+        replace_part(ROOT / "docs/reliability.md", BEGIN, END, section(json.loads(record.read_text())))
         print(f"recorded in {path.relative_to(ROOT)}")
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from bench.crash.campaign import Round
-from bench.record import RESULTS, recorded
+from bench.record import RESULTS, recorded, replace_part
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs/reliability.md"
@@ -75,11 +75,4 @@ def render() -> None:
         record = json.loads(path.read_text())
         newest[record["store"], record["seed"]] = record
     lines = [line for record in newest.values() for line in section(record)]
-    replace_part(BEGIN, END, lines)
-
-
-def replace_part(begin: str, end: str, lines: list[str]) -> None:
-    """Writes lines between two marks of the page."""
-    before, _, rest = PAGE.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    PAGE.write_text("\n".join([f"{before}{begin}", "", *lines, f"{end}{after}"]))
+    replace_part(PAGE, BEGIN, END, lines)

@@ -1,24 +1,27 @@
 """The key file: the master keys by which a file system's packs are sealed before they leave this machine.
 
 One key a line, `ID: KEY`: an id of 1 to 28 letters, digits, dots, hyphens and underscores, and 32 bytes in hexadecimal or
-Base64. The first one seals, all of them open. A first line `none:` means that nothing more is sealed. Empty lines and those
-that begin with # mean nothing.
+Base64, or `URL RSA-OAEP-256 BASE64` with what a key of Azure Key Vault has made of them. The first one seals, all of them
+open. A first line `none:` means that nothing more is sealed. Empty lines and those that begin with # mean nothing.
 
-Whoever reads this file reads the file system; whoever loses it has lost the file system. Secrets are in no repr and no
-message of an error.
+Whoever reads this file reads the file system, unless its keys are wrapped; whoever loses it has lost the file system.
+Secrets are in no repr and no message of an error.
 """
 
 import base64
 import binascii
+import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from gateway.errors import CaudalError, Reason, StartError
+from gateway.objects import vault
+from gateway.objects.vault import Wrapped
 from gateway.state import write_atomically
 
 KEY_BYTES: Final = 32
@@ -40,6 +43,8 @@ class KeyFile:
     path: Path
     keys: tuple[tuple[str, bytes], ...] = field(repr=False)
     seals: bool
+    wrapped: Mapping[str, Wrapped] = field(default_factory=dict[str, Wrapped])
+    """Those of the keys that lie in the file wrapped."""
 
     @property
     def ids(self) -> list[str]:
@@ -48,6 +53,12 @@ class KeyFile:
     @property
     def current(self) -> str | None:
         return self.keys[0][0] if self.seals and self.keys else None
+
+    @property
+    def vault_key(self) -> str | None:
+        """The vault's key that wraps the first key, without its version."""
+        first = self.wrapped.get(self.keys[0][0])
+        return None if first is None else first.key
 
 
 def read_key_file(path: Path) -> KeyFile:
@@ -80,9 +91,10 @@ def _check_access(path: Path, found: os.stat_result) -> None:
         raise _unusable(path, f"may be read or written by others (mode {mode:04o})", f"chmod 600 {path}")
 
 
-def parse(path: Path, text: str) -> KeyFile:
-    """The keys in the text of a file. Raises StartError (KEY_UNUSABLE)."""
+def parse(path: Path, text: str, unwrap: Callable[[Wrapped], bytes] = vault.unwrap) -> KeyFile:
+    """The keys in the text of a file; those that are wrapped, the vault unwraps. Raises StartError (KEY_UNUSABLE)."""
     keys: list[tuple[str, bytes]] = []
+    wrapped: dict[str, Wrapped] = {}
     seals = True
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -91,15 +103,31 @@ def parse(path: Path, text: str) -> KeyFile:
         if key_id == NOTHING and colon and not value and not keys:
             seals = False
             continue
-        secret = _secret(value)
+        away = Wrapped.parse(value)
+        secret = b"" if away is not None else _secret(value)
         if not colon or not _ID.fullmatch(key_id) or key_id == NOTHING or secret is None:
             raise _unusable(path, f"has no key in line {number}", _FORM)
         if any(key_id == other for other, _ in keys):
             raise _unusable(path, f"has the key {key_id} twice", "give each key an id of its own")
+        if away is not None:
+            wrapped[key_id] = away
         keys.append((key_id, secret))
     if not keys:
         raise _unusable(path, "holds no key", _FORM)
-    return KeyFile(path, tuple(keys), seals)
+    whole = tuple((key_id, _unwrapped(path, key_id, wrapped, unwrap) or secret) for key_id, secret in keys)
+    return KeyFile(path, whole, seals, wrapped)
+
+
+def _unwrapped(
+    path: Path, key_id: str, wrapped: Mapping[str, Wrapped], unwrap: Callable[[Wrapped], bytes]
+) -> bytes:
+    """Empty for a key that lies in the file as it is."""
+    if key_id not in wrapped:
+        return b""
+    secret = unwrap(wrapped[key_id])
+    if len(secret) != KEY_BYTES:
+        raise _unusable(path, f"has a key {key_id} that is not {KEY_BYTES} bytes when unwrapped", _FORM)
+    return secret
 
 
 def _secret(text: str) -> bytes | None:
@@ -114,30 +142,46 @@ def _unusable(path: Path, problem: str, hint: str) -> StartError:
     return StartError(f"the key file {path} {problem}", hint, Reason.KEY_UNUSABLE)
 
 
-def create(path: Path, key_id: str, secret: bytes) -> None:
+def create(path: Path, key_id: str, key: bytes | Wrapped) -> None:
     """Makes a key file with one key. Raises CaudalError where there is a file already."""
-    _check_new(key_id, ())
+    check_new(path, key_id)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        hint = (
-            "choose another path; `caudal key rotate` adds a key"
-            if isinstance(error, FileExistsError)
-            else ""
-        )
-        raise CaudalError(f"{path} cannot be made: {os.strerror(error.errno or 0)}", hint) from None
+        raise _not_made(path, error) from None
     os.close(descriptor)
     # Whole or empty after a crash, and an empty one is refused.
-    write_atomically(path, (_HEADER + _line(key_id, secret)).encode())
+    write_atomically(path, (_HEADER + _line(key_id, key)).encode())
 
 
-def add(path: Path, key_id: str | None, secret: bytes) -> str:
+def check_new(path: Path, key_id: str) -> None:
+    """Raises CaudalError where `create` would, before anybody makes a key for it."""
+    _check_new(key_id, ())
+    if path.exists():
+        raise _not_made(path, FileExistsError(errno.EEXIST, ""))
+
+
+def _not_made(path: Path, error: OSError) -> CaudalError:
+    taken = isinstance(error, FileExistsError)
+    hint = "choose another path; `caudal key rotate` adds a key" if taken else ""
+    return CaudalError(f"{path} cannot be made: {os.strerror(error.errno or 0)}", hint)
+
+
+def add(known: KeyFile, key_id: str | None, make: Callable[[], bytes | Wrapped]) -> str:
     """Puts a new key before the others, so that it is the current one; returns its id. Durable on return."""
-    known = read_key_file(path)
     new = key_id or _next_id(known.ids)
     _check_new(new, known.ids)
-    _rewrite(path, lambda lines: _put_first(lines, _line(new, secret)))
+    line = _line(new, make())
+    _rewrite(known.path, lambda lines: _put_first(lines, line))
     return new
+
+
+def replace(known: KeyFile, made: Mapping[str, bytes | Wrapped]) -> None:
+    """Puts other forms of the same keys in the places of those that are there. Durable on return."""
+    _rewrite(
+        known.path,
+        lambda lines: [_line(key, made[key]) if (key := _id_of(line)) in made else line for line in lines],
+    )
 
 
 def remove(path: Path, key_id: str) -> None:
@@ -170,8 +214,8 @@ def _id_of(line: str) -> str:
     return "" if line.lstrip().startswith("#") else line.partition(":")[0].strip()
 
 
-def _line(key_id: str, secret: bytes) -> str:
-    return f"{key_id}: {secret.hex()}\n"
+def _line(key_id: str, key: bytes | Wrapped) -> str:
+    return f"{key_id}: {key if isinstance(key, Wrapped) else key.hex()}\n"
 
 
 def _next_id(known: list[str]) -> str:

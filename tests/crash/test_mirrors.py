@@ -7,13 +7,14 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.caudal import Caudal, StartFailed
+from tests.support.loop_disk import LoopDisk
 from tests.support.processes import wait_until
 from tests.support.small_disk import SmallDisk
 
@@ -36,7 +37,7 @@ CAUSED = (r"journal|mirror|steward|ganesha|killed|died|ended|restart|failpoint|c
 class Mirrored:
     """A server with two mirrors, and what its clients were told is safe."""
 
-    def __init__(self, server: Caudal, disks: list[SmallDisk]) -> None:
+    def __init__(self, server: Caudal, disks: Sequence[SmallDisk | LoopDisk]) -> None:
         self.server, self.disks = server, disks
         self.written: dict[str, bytes] = {}
 
@@ -79,23 +80,39 @@ class Mirrored:
 def mirrored(caudal: Callable[..., Caudal], tmp_path: Path) -> Iterator[Mirrored]:
     with ExitStack() as stack:
         disks = [stack.enter_context(SmallDisk(tmp_path / f"disk{n}", DISK_BYTES)) for n in range(2)]
-        server = caudal()
-        server.expect(*CAUSED)
-        made = Mirrored(server, disks)
-        made.start_with(0, 1)
-        stack.callback(server.stop)
+        yield stack.enter_context(serving(caudal(), disks))
+
+
+@pytest.fixture
+def on_ext4(caudal: Callable[..., Caudal], tmp_path: Path) -> Iterator[Mirrored]:
+    with ExitStack() as stack:
+        disks = [
+            stack.enter_context(LoopDisk(tmp_path / f"disk{n}", tmp_path / f"disk{n}.ext4", DISK_BYTES))
+            for n in range(2)
+        ]
+        yield stack.enter_context(serving(caudal(), disks))
+
+
+@contextlib.contextmanager
+def serving(server: Caudal, disks: Sequence[SmallDisk | LoopDisk]) -> Iterator[Mirrored]:
+    server.expect(*CAUSED)
+    made = Mirrored(server, disks)
+    made.start_with(0, 1)
+    try:
         yield made
+    finally:
+        server.stop()
 
 
 def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.seg"))
 
 
-def unmount(disk: SmallDisk) -> None:
+def unmount(disk: SmallDisk | LoopDisk) -> None:
     subprocess.run(["umount", "--lazy", str(disk.path)], check=True)
 
 
-def mount(disk: SmallDisk) -> None:
+def mount(disk: SmallDisk | LoopDisk) -> None:
     options = f"size={DISK_BYTES},mode=755"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(disk.path)], check=True)
 
@@ -112,6 +129,7 @@ def test_a_mirror_that_is_lost_comes_back_while_clients_write(mirrored: Mirrored
     mirrored.write("both")
     # Its files are gone, and the disk is full.
     disk = mirrored.disks[1]
+    assert isinstance(disk, SmallDisk)
     for path in mirrored.dir(1).iterdir():
         path.unlink()
     disk.fill()
@@ -168,8 +186,14 @@ def test_without_any_mirror_writes_wait_until_one_is_there_again(mirrored: Mirro
     elsewhere.mkdir()
     subprocess.run(["mount", "--bind", str(disk.path), str(elsewhere)], check=True)
     try:
+        # Nobody writes: it is missed, and taken back, all the same.
         unmount(disk)
         wait_until(lambda: "journal_without_mirror" in mirrored.alerts(), "the alert", 30)
+        subprocess.run(["mount", "--bind", str(elsewhere), str(disk.path)], check=True)
+        mirrored.wait_states("healthy")
+        assert mirrored.alerts() == set()
+        unmount(disk)
+        wait_until(lambda: "journal_without_mirror" in mirrored.alerts(), "the second alert", 30)
         writing = threading.Thread(target=mirrored.write, args=("late",))
         writing.start()
         writing.join(3)
@@ -184,6 +208,40 @@ def test_without_any_mirror_writes_wait_until_one_is_there_again(mirrored: Mirro
     mirrored.power_cut()
     mirrored.start_with(0)
     mirrored.check()
+
+
+def test_a_disk_that_turns_read_only(on_ext4: Mirrored) -> None:
+    disk = on_ext4.disks[1]
+    assert isinstance(disk, LoopDisk)
+    on_ext4.write("both")
+    disk.fail()
+    on_ext4.write(*(f"one{n}" for n in range(20)))
+    assert on_ext4.states() == ["healthy", "lost"]
+    # It lets itself be unmounted: the server has let go of it.
+    disk.repair()
+    on_ext4.wait_states("healthy", "healthy")
+    on_ext4.power_cut()
+    on_ext4.start_with(0, 1)
+    on_ext4.check()
+
+
+def test_a_disk_that_hangs(on_ext4: Mirrored) -> None:
+    disk = on_ext4.disks[0]
+    assert isinstance(disk, LoopDisk)
+    on_ext4.write("both")
+    disk.hang()
+    on_ext4.write(*(f"one{n}" for n in range(20)))
+    assert on_ext4.states() == ["lost", "healthy"]
+    # Longer than its wait: looks at it go on while it hangs.
+    on_ext4.write("later")
+    assert on_ext4.server.status()["journal"]["mirrors"][0]["why"]
+    disk.answer()
+    on_ext4.wait_states("healthy", "healthy")
+    on_ext4.power_cut()
+    for path in on_ext4.dir(1).glob("*.seg"):
+        path.unlink()
+    on_ext4.start_with(0, 1)
+    on_ext4.check()
 
 
 def test_a_stale_mirror_alone_is_refused(mirrored: Mirrored) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caudal import Caudal, StartFailed
+from tests.support.fake_vault import FakeVault
 from tests.support.processes import wait_until
 
 MARKER = b"a line that must not be found in the store, "
@@ -148,3 +149,40 @@ def test_a_plain_file_system_is_encrypted_later(caudal: Callable[..., Caudal], d
     with server.connect() as client, pytest.raises(OSError, match="nfs_pread"):
         client.read_file("/first")
     assert server.run("fsck", "--deep", "--state", str(server.state)).returncode == 4
+
+
+def test_keys_that_only_a_vault_can_unwrap(caudal: Callable[..., Caudal], disk_path: Path) -> None:
+    key = disk_path / "the.keys"
+    with FakeVault(disk_path) as vault:
+        server = caudal(options=(*QUICK, "--encryption-key", str(key)), env=vault.env)
+        made = server.run("key", "create", str(key), "--vault", vault.url)
+        assert made.returncode == 0, made.stderr
+        assert not secrets_of(key)
+        server.start()
+        with server.connect() as client:
+            client.write_file("/first", LARGE)
+        server.flush()
+        assert not plain(server)
+        # The new key is wrapped by the same key of the vault, in its newest version.
+        newest = vault.new_version()
+        server.cli("key", "rotate")
+        assert not secrets_of(key)
+        listed = " ".join(server.cli("key", "list").split())
+        assert "key-2 current, wrapped needs it" in listed, listed
+        assert f"wrapped by {vault.url}/{newest}" in listed, listed
+        with server.connect() as client:
+            client.write_file("/second", LARGE)
+        server.cli("key", "wrap", vault.url)
+        assert key.read_text().count(f"/keys/caudal/{newest} ") == 2
+        server.stop()
+
+        vault.refuse = 403
+        server.expect("Key Vault", "key_unusable", "supervisor", "start")
+        said = refused(server)
+        assert "Azure Key Vault does not unwrap with" in said
+        assert "grant the identity the permission" in said
+        vault.refuse = None
+        server.start()
+        read_back(server)
+        server.stop()
+    assert "check the network to the vault" in refused(server)

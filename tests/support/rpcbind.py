@@ -1,5 +1,6 @@
 """rpcbind and rpc.statd of a test run: what NFS 3 needs beside the server, in the private network."""
 
+import atexit
 import tempfile
 from pathlib import Path
 
@@ -7,7 +8,6 @@ from tests.support import netns
 from tests.support.processes import Daemon, answers
 
 PORT = 111
-_started: list[Daemon] = []
 
 
 def ensure() -> None:
@@ -19,4 +19,6 @@ def ensure() -> None:
     logs = Path(tempfile.mkdtemp(prefix="rpcbind."))
     portmapper = Daemon(["/usr/sbin/rpcbind", "-f", "-w"], logs / "rpcbind.log")
     portmapper.wait_ready(lambda: answers(PORT), "rpcbind answers")
-    _started.extend([portmapper, Daemon(["/usr/sbin/rpc.statd", "-F", "--no-notify"], logs / "statd.log")])
+    statd = Daemon(["/usr/sbin/rpc.statd", "-F", "--no-notify"], logs / "statd.log")
+    for daemon in (statd, portmapper):
+        atexit.register(daemon.stop)

@@ -40,8 +40,8 @@ def test_a_new_file_holds_one_key_for_nobody_else(path: Path) -> None:
 def test_both_forms_of_a_key_are_read_and_comments_stay(path: Path) -> None:
     old = base64.b64encode(SECRET).decode()
     put(path, f"# of the second floor\n\nold.1 :  {old}  \n# older\nolder:{SECRET.hex().upper()}")
-    assert key_file.add(path, None, bytes(32)) == "key-3"
-    assert key_file.add(path, "named", bytes(32)) == "named"
+    assert key_file.add(read_key_file(path), None, lambda: bytes(32)) == "key-3"
+    assert key_file.add(read_key_file(path), "named", lambda: bytes(32)) == "named"
     found = read_key_file(path)
     assert found.ids == ["named", "key-3", "old.1", "older"]
     assert found.keys[-1][1] == found.keys[-2][1] == SECRET
@@ -58,14 +58,14 @@ def test_none_stops_sealing_until_a_key_is_added(path: Path) -> None:
     put(path, f"none:\nold: {SECRET.hex()}\n")
     found = read_key_file(path)
     assert (found.seals, found.current, found.ids) == (False, None, ["old"])
-    key_file.add(path, "new", bytes(32))
+    key_file.add(read_key_file(path), "new", lambda: bytes(32))
     assert read_key_file(path).current == "new"
 
 
 def test_a_link_to_the_file_stays_one(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(path)
-    key_file.add(link, None, bytes(32))
+    key_file.add(read_key_file(link), None, lambda: bytes(32))
     assert link.is_symlink()
     assert read_key_file(path).ids == ["key-2", "key-1"]
 

@@ -131,6 +131,7 @@ fn bring_back(shared: &Arc<Shared>, member: &Arc<Member>) -> Result<(), Stays> {
     if shared.membership.has(member.key) {
         // Either the round that lost it has not told the others yet, or there are none and it is waited for.
         let Some(header) = shared.committer.returns.wanted() else {
+            shared.committer.see_losses();
             return Ok(());
         };
         let mirror = revive(shared, member, header).map_err(|error| Stays::Because(error.to_string()))?;

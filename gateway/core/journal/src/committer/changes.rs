@@ -47,6 +47,16 @@ impl Committer {
             .unwrap_or_else(|_| Err(JournalError::Closed.to_string()))
     }
 
+    /// Has a round see who is lost, also where nobody writes: the others get their list without it, and where none is left the
+    /// journal waits for one from now on.
+    pub fn see_losses(&self) {
+        let state = self.state.lock();
+        if !state.closing && state.end.is_none() {
+            self.is_asked.store(true, Ordering::Release);
+            self.work.notify_one();
+        }
+    }
+
     /// Segments that are kept, oldest first.
     #[must_use]
     pub fn kept(&self) -> Vec<Kept> {
