@@ -18,11 +18,11 @@ setup: ## everything that building, running and testing need (apt, uv, cargo, Az
 	@tools/setup
 
 lint: ## formats, lints and types, of Python and Rust
-	@tools/setup python native
+	@tools/setup python native web
 	@tools/lint
 
 check: ## lint and the unit tests
-	@tools/setup python native client
+	@tools/setup python native web client
 	@tools/lint
 	@$(PYTEST) -q tests/unit $(ARGS)
 
@@ -33,7 +33,7 @@ test: ## all: lint, Rust tests, every Python test on real servers and clients (n
 	@$(PYTEST) -n $(WORKERS) --dist loadfile --ignore=tests/image $(ARGS)
 
 test-image: ## the appliance: its image is built and booted, and clients mount what it serves (needs root; half an hour)
-	@tools/setup python native ganesha image
+	@tools/setup python native ganesha web image
 	@tools/image
 	@$(PYTEST) tests/image $(ARGS)
 
@@ -44,7 +44,7 @@ test-all: test ## test over every NFS version, then what takes longer: random fi
 	@$(MAKE) test-image
 
 run: ## Caudal in the foreground on a directory store, for this machine only (ARGS: more options of `caudal up`)
-	@tools/setup python native ganesha
+	@tools/setup python native ganesha web
 	@exec $(BIN)/caudal up --state $(or $(STATE),$(CAUDAL_CACHE)/run) $(ARGS)
 
 demo: ## a real client copies a tree in, the server is killed, everything is read back
@@ -52,11 +52,11 @@ demo: ## a real client copies a tree in, the server is killed, everything is rea
 	@$(BIN)/python -m tools.demo $(ARGS)
 
 debs: ## Debian packages of the server, the admin service and the appliance, in dist/debs
-	@tools/setup python native ganesha
+	@tools/setup python native ganesha web
 	@tools/debs
 
 image: ## the appliance as an image: dist/caudal.img, dist/caudal.qcow2 (needs root; 10 minutes the first time)
-	@tools/setup python native ganesha image
+	@tools/setup python native ganesha web image
 	@tools/image
 
 bench: ## Caudal beside the stock server on the same disk; records the figures and renders docs/performance.md
@@ -64,5 +64,5 @@ bench: ## Caudal beside the stock server on the same disk; records the figures a
 	@$(BIN)/python -m bench.run $(ARGS)
 
 clean: ## what building left in the tree (the cache stays: $(CAUDAL_CACHE))
-	@rm -rf .venv gateway/_core*.so gateway/pyganesha/_build dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	@rm -rf .venv gateway/_core*.so gateway/pyganesha/_build admin_api/_web admin_api/web/node_modules dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

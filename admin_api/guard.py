@@ -1,6 +1,6 @@
 """No route without a permission: each names its role, and its request is let in before anything of it is read."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -8,14 +8,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from sqlalchemy import select
 
-from admin_api import tables
+from admin_api import sessions, tables
 from admin_api.problems import Problem
 from admin_api.security import Principal, Role, digest, same, split_token
 from admin_api.services import Services, services_of
+from admin_api.sessions import COOKIE
 
 LOCAL_SCOPE: Final = "caudal.local"
 """Set in the scope of requests that came by the local socket, whose peer the kernel named."""
-COOKIE: Final = "__Host-caudal"
 ROLE_KEY: Final = "x-caudal-role"
 PUBLIC: Final = "public"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -80,13 +80,15 @@ def identify(request: Request, services: Services) -> Principal | None:
         scheme, _, text = header.partition(" ")
         return _by_token(services, text.strip(), address) if scheme.lower() == "bearer" else None
     if (cookie := request.cookies.get(COOKIE)) is not None:
-        return _by_session(services, cookie, address)
+        with services.engine.connect() as connection:
+            return sessions.find(connection, cookie, services.now_s(), address)
     if request.scope.get(LOCAL_SCOPE):
         return Principal("local:root", Role.ADMIN, address)
     return None
 
 
-def _by_token(services: Services, text: str, address: str) -> Principal | None:
+def token_row(services: Services, text: str) -> Mapping[str, Any] | None:
+    """The row of a token that is valid now; None for anything else."""
     parts = split_token(text)
     if parts is None:
         return None
@@ -97,20 +99,11 @@ def _by_token(services: Services, text: str, address: str) -> Principal | None:
         return None
     if found["expires_s"] is not None and found["expires_s"] <= services.now_s():
         return None
-    return Principal(f"token:{found['public_id']}", Role(found["role"]), address)
+    return dict(found)
 
 
-def _by_session(services: Services, secret: str, address: str) -> Principal | None:
-    sessions, users = tables.sessions, tables.users
-    query = (
-        select(users.c.name, users.c.role, sessions.c.csrf_hash)
-        .join(users, users.c.id == sessions.c.user_id)
-        .where(sessions.c.secret_hash == digest(secret))
-        .where(sessions.c.expires_s > services.now_s())
-        .where(users.c.disabled.is_(False))
-    )
-    with services.engine.connect() as connection:
-        found = connection.execute(query).mappings().first()
+def _by_token(services: Services, text: str, address: str) -> Principal | None:
+    found = token_row(services, text)
     if found is None:
         return None
-    return Principal(f"user:{found['name']}", Role(found["role"]), address, found["csrf_hash"])
+    return Principal(f"token:{found['public_id']}", Role(found["role"]), address)

@@ -1,4 +1,4 @@
-"""What is sampled of the gateway each second, and how: gauges as they are, counters as what they grew by each second."""
+"""What is sampled of the gateway each second: gauges as they are, of counters and sums what they grew by."""
 
 import math
 from typing import Any, Final, Literal, NamedTuple
@@ -7,12 +7,15 @@ from admin_api.metrics import at
 
 
 class Series(NamedTuple):
-    """path: where the figure stands in the status. kind: of a counter its growth a second is sampled."""
+    """path: where the figure stands in the status. kind: of a counter its growth a second is sampled; of a mean that of
+    the sum at `path` by that of the count at `per`; nothing while nothing is counted.
+    """
 
     name: str
     unit: str
-    kind: Literal["gauge", "counter"]
+    kind: Literal["gauge", "counter", "mean"]
     path: str
+    per: str = ""
 
 
 # The order is that of the numbers in kept rows: new ones are added at the end, and none is ever taken out.
@@ -49,6 +52,9 @@ SERIES: Final = (
     Series("store_retries", "1/s", "counter", "objects.retries"),
     Series("store_get_us_p99", "us", "gauge", "objects.get_us_p99"),
     Series("store_put_us_p99", "us", "gauge", "objects.put_us_p99"),
+    Series("read_us_mean", "us", "mean", "io.read_us_sum", "io.reads"),
+    Series("write_us_mean", "us", "mean", "io.write_us_sum", "io.writes"),
+    Series("commit_us_mean", "us", "mean", "io.commit_us_sum", "io.commits"),
 )
 BY_NAME: Final = {one.name: number for number, one in enumerate(SERIES)}
 NOTHING: Final = math.nan
@@ -59,6 +65,7 @@ class Readings:
 
     def __init__(self) -> None:
         self._last: list[float | None] = [None] * len(SERIES)
+        self._last_per: list[float | None] = [None] * len(SERIES)
         self._last_s: float | None = None
 
     def take(self, status: dict[str, Any], at_s: float) -> list[float]:
@@ -73,14 +80,21 @@ class Readings:
                     0.0 if found is None and one.unit == "s" else NOTHING if found is None else found
                 )
                 continue
-            values.append(grown(self._last[number], found, elapsed_s))
+            rate = grown(self._last[number], found, elapsed_s)
             self._last[number] = found
+            if one.kind == "mean":
+                counted = at(status, one.per)
+                times = grown(self._last_per[number], counted, elapsed_s)
+                self._last_per[number] = counted
+                rate = rate / times if times > 0 else NOTHING
+            values.append(rate)
         self._last_s = at_s
         return values
 
     def forget(self) -> None:
         """The gateway was away: what its counters grew by meanwhile is no rate of any second."""
         self._last = [None] * len(SERIES)
+        self._last_per = [None] * len(SERIES)
         self._last_s = None
 
 

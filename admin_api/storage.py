@@ -13,7 +13,7 @@ from admin_api import tables
 from admin_api.problems import Problem
 
 log = structlog.get_logger(__name__)
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 AUDIT_ROWS: Final = 100_000
 IDEMPOTENCY_S: Final = 86400.0
 

@@ -54,6 +54,16 @@ sessions: Final = Table(
     Column("expires_s", Float, nullable=False, index=True),
 )
 
+# Of browsers that signed in with a token; they end with it.
+token_sessions: Final = Table(
+    "token_sessions",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("token_id", Integer, ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False),
+    Column("csrf_hash", String(64), nullable=False),
+    Column("expires_s", Float, nullable=False, index=True),
+)
+
 # `detail`: JSON without secrets. Only the newest are kept.
 audit: Final = Table(
     "audit",

@@ -185,7 +185,9 @@ def _tell_served(config: Config, served: Served) -> None:
     if served.note:
         out().print(f"[yellow]{escape(served.note)}[/yellow]")
     if config.admin_port:
-        out().print(f"admin service: https://localhost:{config.admin_port}/v1/")
+        out().print(
+            f"dashboard: https://localhost:{config.admin_port}/ (`caudal user add` makes its first user)"
+        )
     out().print(f"mount it: {escape(mount_command(config, served))}")
 
 

@@ -14,7 +14,7 @@ from tests.support.caudal import Caudal, undisturbed
 from tests.support.stock import StockGanesha
 
 # Slow kinds come last, so that a mistake shows early.
-ORDER = ("unit", "simulation", "ganesha", "kernel", "crash", "image", "browser")
+ORDER = ("unit", "simulation", "ganesha", "kernel", "web", "crash", "image")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,5 @@
-"""/v1/sign-in: sign-in by an OpenID Connect issuer, and what is set of it. /v1/session of who is signed in."""
+"""/v1/sign-in: sign-in by an OpenID Connect issuer, and what is set of it."""
 
-import secrets
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -9,13 +8,12 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Connection, select, update
 
-from admin_api import meter, oidc, tables
-from admin_api.guard import COOKIE, GuardedRoute, address_of, needs, public
+from admin_api import meter, oidc, sessions, tables
+from admin_api.guard import GuardedRoute, address_of, needs, public
 from admin_api.oidc import NO_PASSWORD, SETTING, Person, Provider
 from admin_api.problems import Problem, responses
 from admin_api.routes.common import Caller, Here, IfMatch, check_match, etag
-from admin_api.routes.users import SESSION_S, Session, SessionCookie
-from admin_api.security import Role, digest
+from admin_api.security import Role
 from admin_api.services import Services
 from admin_api.storage import record
 
@@ -171,20 +169,11 @@ def end_sign_in(
         with here.engine.begin() as connection:
             record(connection, here.now_s(), "oidc", address, "session.refused", "sign-in", why=problem.code)
         raise
-    secret = secrets.token_urlsafe(32)
     with here.engine.begin() as connection:
-        user_id = _shadow(connection, person, here.now_s())
-        row = {
-            "secret_hash": digest(secret),
-            "user_id": user_id,
-            "csrf_hash": digest(secrets.token_urlsafe(32)),
-        }
-        connection.execute(tables.sessions.insert().values(**row, expires_s=here.now_s() + SESSION_S))
+        begun = sessions.of_user(connection, _shadow(connection, person, here.now_s()), here.now_s())
         record(connection, here.now_s(), f"user:{person.name}", address, "session.begin", "sign-in")
     answer = RedirectResponse("/", 303)
-    answer.set_cookie(
-        COOKIE, secret, max_age=SESSION_S, path="/", secure=True, httponly=True, samesite="strict"
-    )
+    sessions.give(answer, begun, here.now_s())
     answer.delete_cookie(ATTEMPT_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     return answer
 
@@ -205,19 +194,3 @@ def _shadow(connection: Connection, person: Person, now_s: float) -> int:
     if found["role"] != person.role.value:
         connection.execute(update(users).where(users.c.id == found["id"]).values(**changes))
     return int(found["id"])
-
-
-@router.get("/session", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 404))
-def show_session(here: Here, caller: Caller, cookie: SessionCookie) -> Session:
-    """Who is signed in by the browser's cookie, with a new CSRF token; the one before ends."""
-    csrf = secrets.token_urlsafe(32)
-    sessions = tables.sessions
-    mine = sessions.c.secret_hash == digest(cookie or "")
-    with here.engine.begin() as connection:
-        changed = connection.execute(update(sessions).where(mine).values(csrf_hash=digest(csrf))).rowcount
-        expires_s = connection.execute(select(sessions.c.expires_s).where(mine)).scalar()
-    if not changed or expires_s is None:
-        raise Problem(404, "no_session", "there is no session", "only browsers that signed in have one")
-    return Session(
-        name=caller.name.removeprefix("user:"), role=caller.role, csrf_token=csrf, expires_s=expires_s
-    )

@@ -1,14 +1,13 @@
 """/v1/users and /v1/session: people with passwords."""
 
-import secrets
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, delete, select, update
 
-from admin_api import tables
-from admin_api.guard import COOKIE, GuardedRoute, address_of, needs, public
+from admin_api import sessions, tables
+from admin_api.guard import GuardedRoute, address_of, needs, public
 from admin_api.problems import Problem, responses
 from admin_api.routes.common import (
     Caller,
@@ -24,11 +23,12 @@ from admin_api.routes.common import (
     etag,
     page,
 )
-from admin_api.security import Role, digest, hash_password, password_matches
+from admin_api.security import Role, hash_password, password_matches
+from admin_api.services import Services
+from admin_api.sessions import COOKIE, Begun
 from admin_api.storage import once, record
 
 router = APIRouter(route_class=GuardedRoute, tags=["users"])
-SESSION_S: Final = 12 * 3600
 
 
 def _cookie(request: Request) -> str | None:
@@ -185,6 +185,15 @@ def remove_user(here: Here, caller: Caller, name: NamePath, if_match: IfMatch = 
         record(connection, here.now_s(), caller.name, caller.address, "user.remove", name)
 
 
+def login_keys(here: Services, caller: str, *names: str) -> tuple[str, ...]:
+    """What failed logins are counted by. Raises Problem (429) where too many of them failed of late."""
+    keys = (*(f"name:{name}" for name in names), f"address:{caller}")
+    if (wait_s := here.logins.wait_s(keys, here.monotonic_s())) > 0:
+        headers = {"Retry-After": str(int(wait_s) + 1)}
+        raise Problem(429, "too_many_logins", "too many logins failed", "wait, then try again", headers)
+    return keys
+
+
 @router.post(
     "/session",
     status_code=201,
@@ -194,48 +203,22 @@ def remove_user(here: Here, caller: Caller, name: NamePath, if_match: IfMatch = 
 )
 def sign_in(here: Here, body: Login, caller: Address, response: Response) -> Session:
     """Signs a user in: a cookie for browsers, and the CSRF token that changes need beside it."""
-    keys = (f"name:{body.name}", f"address:{caller}")
-    if (wait_s := here.logins.wait_s(keys, here.monotonic_s())) > 0:
-        headers = {"Retry-After": str(int(wait_s) + 1)}
-        raise Problem(429, "too_many_logins", "too many logins failed", "wait, then try again", headers)
+    keys = login_keys(here, caller, body.name)
     with here.engine.connect() as connection:
         query = select(tables.users).where(
             tables.users.c.name == body.name, tables.users.c.disabled.is_(False)
         )
         found = connection.execute(query).mappings().first()
     matches = password_matches(found["password_hash"] if found else None, body.password)
-    secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    expires_s = here.now_s() + SESSION_S
+    begun: Begun | None = None
     with here.engine.begin() as connection:
         if found is None or not matches:
             here.logins.failed(keys, here.monotonic_s())
             record(connection, here.now_s(), f"user:{body.name}", caller, "session.refused", "session")
         else:
-            stale = tables.sessions.c.expires_s <= here.now_s()
-            connection.execute(delete(tables.sessions).where(stale))
-            row = {"secret_hash": digest(secret), "user_id": found["id"], "csrf_hash": digest(csrf)}
-            connection.execute(tables.sessions.insert().values(**row, expires_s=expires_s))
+            begun = sessions.of_user(connection, found["id"], here.now_s())
             record(connection, here.now_s(), f"user:{body.name}", caller, "session.begin", "session")
-    if found is None or not matches:
+    if found is None or begun is None:
         raise Problem(401, "wrong_login", "name or password is wrong")
-    response.set_cookie(
-        COOKIE, secret, max_age=SESSION_S, path="/", secure=True, httponly=True, samesite="strict"
-    )
-    return Session(name=body.name, role=Role(found["role"]), csrf_token=csrf, expires_s=expires_s)
-
-
-@router.delete(
-    "/session",
-    status_code=204,
-    openapi_extra=needs(Role.VIEWER),
-    responses=responses(401, 403),
-    tags=["session"],
-)
-def sign_out(here: Here, caller: Caller, cookie: SessionCookie, response: Response) -> None:
-    """Ends the session of the cookie; without one nothing happens."""
-    if cookie is not None:
-        with here.engine.begin() as connection:
-            mine = tables.sessions.c.secret_hash == digest(cookie)
-            if connection.execute(delete(tables.sessions).where(mine)).rowcount:
-                record(connection, here.now_s(), caller.name, caller.address, "session.end", "session")
-    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+    sessions.give(response, begun, here.now_s())
+    return Session(name=body.name, role=Role(found["role"]), csrf_token=begun.csrf, expires_s=begun.expires_s)

@@ -206,6 +206,8 @@ def test_the_admin_service_answers_over_tls_with_the_first_token(appliance: Appl
     with urllib.request.urlopen(request, context=context, timeout=30) as answer:
         health = json.loads(answer.read())
     assert health["state"] == "ok", health
+    with urllib.request.urlopen(f"https://{appliance.address}:8443/", context=context, timeout=30) as page:
+        assert b'<div id="app">' in page.read(), "the package brings the dashboard along"
     assert appliance.ssh("caudal health").strip()
 
 

@@ -91,21 +91,26 @@ class Caudal:
         return [*map(str, chosen), *TIMES, *BACKUPS, *self.options]
 
     def run(
-        self, *arguments: str, timeout_s: float = 60, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        timeout_s: float = 60,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Runs the command line; whatever it answers is returned."""
         return subprocess.run(
             [str(PROGRAM), *arguments],
             env={**os.environ, **self._env, **(env or {})},
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout_s,
             check=False,
         )
 
-    def cli(self, *arguments: str, timeout_s: float = 60) -> str:
+    def cli(self, *arguments: str, timeout_s: float = 60, stdin: str | None = None) -> str:
         """Runs a command on this file system that must succeed; returns its output."""
-        done = self.run(*arguments, "--state", str(self.state), timeout_s=timeout_s)
+        done = self.run(*arguments, "--state", str(self.state), timeout_s=timeout_s, stdin=stdin)
         assert done.returncode == 0, (
             f"caudal {' '.join(arguments)}: {done.stdout}{done.stderr}{self.log_tail()}"
         )

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 70
-CODE = {".py", ".pyx", ".pxd", ".rs", ".c", ".h", ".sh"}
+CODE = {".py", ".pyx", ".pxd", ".rs", ".c", ".h", ".sh", ".ts", ".tsx", ".css"}
 LONGER: dict[str, str] = {"gateway/core/src/py/core.rs": "PyO3 wants the methods of a class in one block"}
 # Long for what they list: a text, and one parameter for each option.
 TEMPLATES = {"gateway/ganesha_conf.py render", "gateway/cli.py up"}

@@ -237,11 +237,18 @@ class Api:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._ask(marked, method, path, json=body, headers=named)
 
+    def ask_app(self, app: Any, path: str, headers: dict[str, str]) -> httpx.Response:
+        """One GET of another application over the same services, by its whole path."""
+        return self._request(app, "GET", path, headers=headers)
+
     def _ask(self, app: Any, method: str, path: str, **more: Any) -> httpx.Response:
+        return self._request(app, method, f"/v1/{path}", **more)
+
+    def _request(self, app: Any, method: str, path: str, **more: Any) -> httpx.Response:
         async def once() -> httpx.Response:
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="https://caudal") as client:
-                return await client.request(method, f"/v1/{path}", **more)
+                return await client.request(method, path, **more)
 
         return asyncio.run(once())
 

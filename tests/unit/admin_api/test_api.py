@@ -23,7 +23,17 @@ from admin_api.storage import NewerDatabaseError, open_engine
 from tests.unit.admin_api.conftest import Api
 
 ROOT = Path(__file__).resolve().parents[3]
-PUBLIC_PATHS = {"/ping", "/session", "/openapi.json", "/sign-in", "/sign-in/callback"}
+PUBLIC_PATHS = {
+    "/",
+    "/assets/{name}",
+    "/openapi.json",
+    "/ping",
+    "/session",
+    "/session/token",
+    "/sign-in",
+    "/sign-in/callback",
+    "/sign-in/options",
+}
 
 
 def routes(node: Any) -> list[APIRoute]:

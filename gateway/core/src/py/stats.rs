@@ -17,6 +17,8 @@ fn us(ns: u64) -> f64 {
 
 fn add_latency(dict: &Bound<'_, PyDict>, name: &str, histogram: &Histogram) -> PyResult<()> {
     dict.set_item(format!("{name}s"), histogram.count())?;
+    // Beside the count it tells how long requests took of late, by what both grew by.
+    dict.set_item(format!("{name}_us_sum"), us(histogram.sum_ns()))?;
     dict.set_item(format!("{name}_us_p50"), us(histogram.quantile_ns(0.5)))?;
     dict.set_item(format!("{name}_us_p99"), us(histogram.quantile_ns(0.99)))
 }
