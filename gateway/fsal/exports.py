@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.errors import ControlError
 from gateway.exports import CONFIGURED_NAME, Export, Kept, Wanted, overlaps
+from gateway.fsal.client_paths import Top
 from gateway.metadata.attributes import DIRECTORY, ROOT_INODE
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Namespace
@@ -137,6 +139,19 @@ class Exports:
             last = not self._open
         if known is not None and last:
             self._on_closed()
+
+    def tops(self) -> list[Top]:
+        """The exports whose directories are there, that of the configuration first."""
+        found = [Top(CONFIGURED_NAME, self._config.export, ROOT_INODE)]
+        for export in self._kept.exports:
+            inode = self._open.get(export.id)
+            if inode is None:
+                # Ganesha opens them when the first is served; who asks before that sees them too.
+                with suppress(ControlError):
+                    inode = directory_at(self._namespace, export.path)
+            if inode is not None:
+                found.append(Top(export.name, export.pseudo, inode))
+        return found
 
     def ids(self) -> dict[str, int]:
         """The numbers of the exports, by name."""

@@ -25,6 +25,7 @@ from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import Reason, StartError
 from gateway.fsal.backups import Progress
 from gateway.fsal.caching import Caching, kept_settings
+from gateway.fsal.client_paths import ClientPaths
 from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
@@ -155,13 +156,15 @@ class Owner:
         self._answer(state, cached)
 
     def _answer(self, state: StateDir, cached: Settings) -> None:
+        self.exports = Exports(self.config, self.namespace, Reload(state), self.close)
+        self.paths = ClientPaths(self.namespace, self.exports.tops)
         self.caching = Caching(self, state, cached)
         self._stack.callback(self.caching.stop)
         self.caching.start()
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
-        QuotaCommands(self.namespace, self.config.export).register(self.control)
+        QuotaCommands(self.namespace, self.paths).register(self.control)
         self._open_exports(state)
         self.control.start()
         self._stack.callback(self.control.close)
@@ -195,7 +198,6 @@ class Owner:
         )
 
     def _open_exports(self, state: StateDir) -> None:
-        self.exports = Exports(self.config, self.namespace, Reload(state), self.close)
         self.exports.register(self.control)
         self.gate = Limits()
         self._stack.callback(self.gate.close)

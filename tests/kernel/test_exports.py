@@ -1,5 +1,6 @@
 """Exports that come, change and go under real clients, while another client goes on reading."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,25 @@ def test_all_versions_of_nfs_and_a_restart(client: uml.Client, server: Caudal) -
         client.run(f"chmod 777 {point}", check=False)
         assert "Permission denied" in client.run(f"echo x > {point}/v3", check=False).output
     server.cli("export", "remove", "kept")
+
+
+def test_paths_go_by_the_exports_of_the_moment(server: Caudal) -> None:
+    server.cli("export", "add", "inner", "--path", "/projects", "--pseudo", "/inner", *ALLOWED)
+    made = json.loads(server.cli("quota", "set", "/inner", "--bytes", "1GiB", "--json"))
+    assert made["path"] == "/inner"
+    assert json.loads(server.cli("quota", "show", f"{EXPORT}/projects", "--json"))["id"] == made["id"]
+    tree = json.loads(server.cli("quota", "tree", "/inner", "--json"))
+    assert "a" in [one["name"] for one in tree["items"]]
+    server.cli("cache", "warm", "/inner/a")
+    server.cli("export", "remove", "inner")
+    assert [one["path"] for one in json.loads(server.cli("quota", "list", "--json"))] == [
+        f"{EXPORT}/projects"
+    ]
+    for arguments in (("quota", "show", "/inner"), ("cache", "warm", "/inner/a"), ("cache", "pin", "/inner")):
+        done = server.run(*arguments, "--state", str(server.state))
+        assert done.returncode != 0
+        assert f"begin with one of: {EXPORT}" in " ".join((done.stdout + done.stderr).split())
+    server.cli("quota", "remove", f"{EXPORT}/projects")
 
 
 def test_what_cannot_be_exported_is_refused(server: Caudal) -> None:

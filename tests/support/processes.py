@@ -77,7 +77,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def compiled(source: Path, name: str, *flags: str) -> Path:
-    """Compiles one C file, once for each version of it and of what it includes; returns the program or library in the cache."""
+    """Compiles one C file, once for each version of it and of what it includes; returns the program or library."""
     before = [flag for flag in flags if not flag.startswith("-l")]
     after = [flag for flag in flags if flag.startswith("-l")]
     # What the preprocessor makes of it: a library that was built for the headers of yesterday is not the library of today.
