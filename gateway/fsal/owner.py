@@ -35,6 +35,7 @@ from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
 from gateway.fsal.limits import LimitKeeper
 from gateway.fsal.mirrors import Mirrors, published
+from gateway.fsal.pack_commands import PackCommands
 from gateway.fsal.quota_commands import QuotaCommands, SoftLimits
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
@@ -164,6 +165,7 @@ class Owner:
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
+        PackCommands(self).register(self.control)
         QuotaCommands(self.namespace, self.paths).register(self.control)
         self._open_exports(state)
         self.control.start()

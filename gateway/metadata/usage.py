@@ -16,12 +16,15 @@ Move = tuple[int, int, int, int, int]
 
 
 class PackUsage(NamedTuple):
-    """Sums over all packs: their number, their bytes in the store, the bytes of files in them, and how many are dead."""
+    """Sums over all packs: their number, their bytes in the store, the bytes of files in them, how many are dead, and the
+    bytes of those.
+    """
 
     packs: int
     bytes: int
     live_bytes: int
     dead: int
+    dead_bytes: int
 
 
 def pack_usage(connection: Connection) -> PackUsage:
@@ -31,9 +34,16 @@ def pack_usage(connection: Connection) -> PackUsage:
             func.coalesce(func.sum(pack.c.bytes), 0),
             func.coalesce(func.sum(pack.c.live_bytes), 0),
             func.count(pack.c.dead_since_s),
+            func.coalesce(func.sum(pack.c.bytes).filter(pack.c.dead_since_s.is_not(None)), 0),
         )
     ).one()
-    return PackUsage(int(row[0]), int(row[1]), int(row[2]), int(row[3]))
+    return PackUsage(*(int(figure) for figure in row))
+
+
+def sizes_of(connection: Connection, packs: Sequence[int]) -> dict[int, int]:
+    """What some packs take in the store: at most some thousands of them."""
+    found = connection.execute(select(pack.c.id, pack.c.bytes).where(pack.c.id.in_(packs)))
+    return {int(row[0]): int(row[1]) for row in found}
 
 
 def dead_packs(connection: Connection, *, dead_before_s: int, upto_lsn: int, limit: int) -> list[int]:

@@ -1,9 +1,13 @@
 """Packs go when nothing lives in them, and are written anew when little does: seen from a client and from the store."""
 
 import hashlib
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.control import ControlClient
 from tests.support.caudal import Caudal
 from tests.support.processes import wait_until
 
@@ -88,4 +92,56 @@ def test_a_pack_that_no_transaction_names_goes(caudal: Callable[..., Caudal]) ->
     with server.connect() as client:
         assert client.read_file("/file") == content("/file")
     wait_until(lambda: len(packs(server)) == 1, "only the pack that is named is left", 60)
+    server.fsck()
+
+
+def test_a_collection_that_was_asked_for(caudal: Callable[..., Caudal]) -> None:
+    """Rounds come seldom here: what goes, goes because somebody asked for it."""
+    server = caudal(
+        options=("--gc-grace-s", "0", "--gc-interval-s", "3600", "--flush-age-s", "5"),
+        admin=True,
+    ).start()
+    write_some(server)
+    with server.connect() as client:
+        for number in range(FILES // 2):
+            client.unlink(f"/f{number}")
+    before = json.loads(server.cli("objects", "show", "--json"))["packs"]
+    assert before["packs"] == len(packs(server)) > 0
+    first = json.loads(server.cli("objects", "collect", "--json"))["result"]
+    assert first["unnamed_packs"] == 0
+    server.flush()
+    with server.connect() as client:
+        for number in range(FILES // 2, FILES - 1):
+            client.unlink(f"/f{number}")
+        server.flush()
+        done = json.loads(server.cli("objects", "collect", "--json"))
+        assert done["state"] == "done"
+        assert done["result"]["moved_bytes"] >= FILE_BYTES, done
+        # What the newest backup does not need goes, and no more.
+        assert done["result"]["waiting_bytes"] > 0
+        with ControlClient(server.state / "run/control.sock", timeout_s=60) as control:
+            control.call("backup_snapshot", timeout_s=50)
+        gone = json.loads(server.cli("objects", "collect", "--json"))["result"]
+        assert gone["deleted_bytes"] > FILE_BYTES
+        assert sum(packs(server).values()) < FILES * FILE_BYTES - gone["deleted_bytes"] // 2
+        last = f"/f{FILES - 1}"
+        server.cli("cache", "drop")
+        assert client.read_file(last) == content(last)
+        # With the steward away it waits, is cancelled, and the next one finds nothing to do.
+        steward = server.pid("steward")
+        assert steward is not None
+        os.kill(steward, signal.SIGSTOP)
+        try:
+            begun = json.loads(server.cli("objects", "collect", "--no-wait", "--json"))
+            refused = server.run("objects", "collect", "--state", str(server.state))
+            assert "one runs already" in refused.stderr
+            server.cli("operation", "cancel", begun["id"])
+        finally:
+            os.kill(steward, signal.SIGCONT)
+        wait_until(
+            lambda: (
+                json.loads(server.cli("operation", "show", begun["id"], "--json"))["state"] == "cancelled"
+            ),
+            "it is cancelled",
+        )
     server.fsck()

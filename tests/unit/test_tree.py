@@ -95,7 +95,9 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_quota",
+        "gateway.cli_objects",
         "gateway.cli_recover",
+        "gateway.cli_service",
         "gateway.cli_support",
     ),
 }

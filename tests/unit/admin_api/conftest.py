@@ -95,6 +95,7 @@ JOB = {"id": "j1", "kind": "cache.warm", "state": "done", "error": None, "progre
 SET = {"l1_bytes": 1 << 30, "shelf": ["/s0=1073741824"], "changed": ["l1_bytes"]}
 ANSWERS: dict[str, Any] = {
     "mirror_add": {"added": True},
+    "packs": {"packs": 3, "bytes": 30, "live_bytes": 20, "dead_packs": 1, "dead_bytes": 5},
     "cache_resize": SET,
     "shelf_resize": SET,
     "shelf_add": {"path": "/s1", "bytes": 1 << 30},
@@ -112,7 +113,9 @@ ANSWERS: dict[str, Any] = {
         "changes": [],
     },
     "activity": {"half_life_s": 30.0, "all": {}, "clients": [], "files": [], "directories": []},
-    **dict.fromkeys(("shelf_drain", "cache_warm", "cache_pin", "cache_job", "cache_job_cancel"), JOB),
+    **dict.fromkeys(
+        ("shelf_drain", "cache_warm", "cache_pin", "cache_job", "cache_job_cancel", "objects_collect"), JOB
+    ),
 }
 
 
