@@ -51,6 +51,8 @@ PRICES: Final[dict[str, tuple[str, Mapping[str, float]]]] = {
     "disk_gib_month": ("a GiB of disk for a month of 730 hours", {"disk_byte_s": 1 / GIB / MONTH_S}),
 }
 EXPORT_COUNTERS: Final = ("reads", "read_bytes", "writes", "written_bytes")
+TIER_COUNTERS: Final = ("l1_reads", "l2_reads", "store_reads")
+"""Of exports, too: reads by where the farthest of what they needed was."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,9 @@ def position_of(status: Mapping[str, Any]) -> Position:
     exports: dict[str, dict[str, float]] = {}
     shown: list[dict[str, Any]] = status.get("exports") or []
     for one in shown:
-        exports[str(one["name"])] = {name: float(one.get(name, 0)) for name in EXPORT_COUNTERS}
+        exports[str(one["name"])] = {
+            name: float(one.get(name, 0)) for name in (*EXPORT_COUNTERS, *TIER_COUNTERS)
+        }
     fields = dict(status)
     counters = {name: at(fields, path) or 0.0 for name, path in COUNTERS.items()}
     return Position(f"{status.get('epoch')}/{status.get('pid')}", counters, exports)

@@ -505,6 +505,14 @@ class BlockCache:
     def pin(self, runs: Sequence[tuple[int, int, int]]) -> None:
         """These blocks stay in L2 while others have to go, and no others do. It does not bring them there."""
 
+    def take_read_packs(self) -> list[int]:
+        """The packs that the store was asked for since the last call: some 65,000 of them at most."""
+
+    def export_reads(self) -> list[tuple[int, int, int, int]]:
+        """Reads since the start by export (Ganesha's number), and by where the farthest of what they needed was: in memory,
+        on a disk of this machine (L2, or the journal), in the store. 0: reads of no export.
+        """
+
     def activity(self) -> dict[str, Any]:
         """Who uses what most, faded by half in 30 s; to be called every few seconds, for the core empties its notes into
         sketches of at most 512 items here.

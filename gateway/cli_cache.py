@@ -1,6 +1,7 @@
 """Commands on the block cache, by the admin service: `caudal cache ...` and `caudal activity ...`."""
 
 import json
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -8,8 +9,9 @@ import typer
 from rich.markup import escape
 
 from gateway import config_values as values
+from gateway.cli_meter import From, To, moment
 from gateway.cli_parts import out
-from gateway.cli_service import AsJson, Service, Wait, calls_service, follow, show_rows
+from gateway.cli_service import AsJson, Service, Wait, calls_service, follow, segment, show_rows
 from gateway.errors import ConfigError
 
 Path = Annotated[str, typer.Argument(metavar="PATH", help="As clients mount it: /data/projects.")]
@@ -149,6 +151,30 @@ def policy(service: Service, as_json: AsJson = False) -> None:
     show_rows(found["changes"], ("at_s", "tier", "from_bytes", "bytes", "reason"), as_json=False)
 
 
+@calls_service
+def hit_rates(
+    service: Service,
+    export: Annotated[str | None, typer.Option("--export", help="Of this export alone.")] = None,
+    from_: From = "-1h",
+    to: To = "now",
+    step: Annotated[int | None, typer.Option("--step", help="60 or 3600 seconds.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how much of what clients read came from L1, L2 and the store, by export and time."""
+    now_s = time.clock_gettime(time.CLOCK_REALTIME)
+    query = f"?from={moment(from_, now_s):.3f}&to={moment(to, now_s):.3f}"
+    query += f"&export={segment(export)}" if export is not None else ""
+    query += f"&step={step}" if step is not None else ""
+    found = service.call("GET", f"cache/hit-rates{query}")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    columns = ("reads", "l1", "l2", "store", "l1_rate", "l2_rate", "hit_rate")
+    rows = [{"export": name, **hits} for name, hits in found["exports"].items()]
+    show_rows(rows, ("export", *columns), as_json=False)
+    show_rows(found["points"], ("at_s", *columns), as_json=False)
+
+
 @activity_app.command("top")
 @calls_service
 def activity_top(
@@ -175,6 +201,7 @@ def add_to(app: typer.Typer, cache_app: typer.Typer, operation_app: typer.Typer)
     """Puts the commands into the command line."""
     cache_app.add_typer(shelf_app, name="shelf")
     app.add_typer(activity_app, name="activity")
+    cache_app.command("hit-rates")(hit_rates)
     for command in (resize, warm, pin, unpin, pins, policy):
         cache_app.command(command.__name__)(command)
     operation_app.command("cancel")(cancel)

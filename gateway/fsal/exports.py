@@ -37,6 +37,7 @@ _FAILED: Final = re.compile(rb":Error while parsing (?:EXPORT entries|new config
 
 
 USAGE: Final = ("reads", "read_bytes", "writes", "written_bytes")
+TIERS: Final = ("l1_reads", "l2_reads", "store_reads")
 Usage = tuple[int, int, int, int]
 NO_USAGE: Final = (0, 0, 0, 0)
 
@@ -105,6 +106,8 @@ class Exports:
         self._usage: dict[int, Callable[[], Usage | None]] = {}
         self._last: dict[int, Usage] = {}
         self._gone = (0, 0, 0, 0)
+        self.tier_reads: Callable[[], list[tuple[int, int, int, int]]] = list
+        """Reads by export and tier, from the core."""
         self.on_change: Callable[[], None] = lambda: None
         self._open_lock = threading.Lock()
 
@@ -165,6 +168,7 @@ class Exports:
     def usage(self) -> tuple[Usage, list[dict[str, object]]]:
         """What clients have moved since the start: in all, and by export."""
         names = {export_id: name for name, export_id in self.ids().items()}
+        tiers = {export_id: reads for export_id, *reads in self.tier_reads()}
         with self._open_lock:
             for export_id, ask in self._usage.items():
                 self._last[export_id] = ask() or self._last.get(export_id, NO_USAGE)
@@ -173,7 +177,12 @@ class Exports:
         for one in found.values():
             total = _sum(total, one)
         rows: list[dict[str, object]] = [
-            {"name": names[export_id], "id": export_id, **dict(zip(USAGE, one, strict=True))}
+            {
+                "name": names[export_id],
+                "id": export_id,
+                **dict(zip(USAGE, one, strict=True)),
+                **dict(zip(TIERS, tiers.get(export_id, (0, 0, 0)), strict=True)),
+            }
             for export_id, one in found.items()
             if export_id in names
         ]

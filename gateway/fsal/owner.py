@@ -201,6 +201,7 @@ class Owner:
 
     def _open_exports(self, state: StateDir) -> None:
         self.exports.register(self.control)
+        self.exports.tier_reads = self.caching.cache.export_reads
         self.gate = Limits()
         self._stack.callback(self.gate.close)
         keeper = LimitKeeper(state, self.gate, self.exports.ids, trial=self.config.trial)

@@ -11,6 +11,7 @@ pub mod commit;
 pub mod completion;
 pub mod engine;
 pub mod errors;
+pub mod export_reads;
 pub mod fence;
 #[cfg(test)]
 mod fence_test;

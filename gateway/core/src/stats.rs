@@ -3,6 +3,7 @@
 use caudal_base::Histogram;
 
 use crate::activity::Activity;
+use crate::export_reads::ExportReads;
 
 /// Time that clients waited, from the call to its completion.
 #[derive(Default)]
@@ -11,4 +12,5 @@ pub struct IoStats {
     pub write: Histogram,
     pub commit: Histogram,
     pub activity: Activity,
+    pub exports: ExportReads,
 }

@@ -95,6 +95,14 @@ impl BlockCache {
         })
     }
 
+    fn take_read_packs(&self) -> Vec<u64> {
+        self.0.blocks.take_read_packs()
+    }
+
+    fn export_reads(&self) -> Vec<(u16, u64, u64, u64)> {
+        self.0.io.exports.all()
+    }
+
     fn pin(&self, py: Python<'_>, runs: Vec<Run>) {
         py.detach(|| self.0.blocks.shelf_set().pin(&runs));
     }
