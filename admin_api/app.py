@@ -24,6 +24,7 @@ from admin_api.routes import (
     quotas,
     samples,
     sign_in,
+    tiering,
     tokens,
     users,
 )
@@ -124,6 +125,7 @@ def make_app(services: Services) -> FastAPI:
         hits,
         mirrors,
         objects,
+        tiering,
         quotas,
         exports,
         limits,

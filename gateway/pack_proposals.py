@@ -61,15 +61,27 @@ class Proposed:
 
 
 def propose(
-    database: Database, owner: PackOwner, *, grace_s: float, upto_lsn: int, now_s: Callable[[], float]
+    database: Database,
+    owner: PackOwner,
+    *,
+    grace_s: float,
+    upto_lsn: int,
+    now_s: Callable[[], float],
+    early: bool = False,
 ) -> Proposed:
-    """One round. `upto_lsn`: no retained backup restores to a moment before it. Raises what owner and database raise."""
+    """One round. `upto_lsn`: no retained backup restores to a moment before it. `early`: packs are written anew also where
+    leaving their access tier so early is charged. Raises what owner and database raise.
+    """
     with database.reader() as connection:
         dead = usage.dead_packs(
             connection, dead_before_s=int(now_s() - grace_s), upto_lsn=upto_lsn, limit=DEAD_PER_ROUND
         )
         sparse = usage.compaction_candidates(
-            connection, live_fraction=LIVE_FRACTION, min_bytes=MIN_PACK_BYTES, limit=COMPACTED_PER_ROUND
+            connection,
+            live_fraction=LIVE_FRACTION,
+            min_bytes=MIN_PACK_BYTES,
+            limit=COMPACTED_PER_ROUND,
+            now_s=None if early else int(now_s()),
         )
         moves = usage.live_extents(connection, sparse, max_bytes=COMPACTION_BYTES) if sparse else []
         sizes = usage.sizes_of(connection, dead)

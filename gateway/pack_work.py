@@ -12,6 +12,8 @@ from gateway import pack_proposals
 from gateway.errors import CaudalError, ControlError
 from gateway.metadata import usage
 from gateway.metadata.database import Database, read_meta
+from gateway.pack_tiering import Tiering
+from gateway.tiering import parse
 
 log = structlog.get_logger(__name__)
 LISTING_FACTOR: Final = 10
@@ -20,6 +22,7 @@ WAIT_MAX_S: Final = 1.0
 LOOK_S: Final = 0.1
 BACKUPS_WAIT_S: Final = 60.0
 COLLECT: Final = "objects.collect"
+TIER: Final = "objects.tier"
 
 Tell = Callable[[Mapping[str, object]], None]
 """Tells how far a request is. Raises EndedError when it is to end."""
@@ -68,6 +71,7 @@ class PackWork:
         needs: Needs,
         settings: Settings,
         stop: threading.Event,
+        tiering: Tiering,
         *,
         now_s: Callable[[], float],
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -77,6 +81,7 @@ class PackWork:
         self._needs = needs
         self._settings = settings
         self._stop = stop
+        self._tiering = tiering
         self._now_s = now_s
         self._monotonic_s = monotonic_s
         # Looking for packs that a crash left behind lists the whole store: seldom.
@@ -94,6 +99,7 @@ class PackWork:
             return False
         self._round_at_s = self._monotonic_s() + self._settings.interval_s
         self._round()
+        self._tiering.turn()
         return False
 
     def _round(self) -> None:
@@ -106,13 +112,14 @@ class PackWork:
             self._listed_at_s = self._monotonic_s()
         self._propose(upto_lsn)
 
-    def _propose(self, upto_lsn: int) -> pack_proposals.Proposed:
+    def _propose(self, upto_lsn: int, *, early: bool = False) -> pack_proposals.Proposed:
         return pack_proposals.propose(
             self._database,
             self._owner,
             grace_s=self._settings.grace_s,
             upto_lsn=upto_lsn,
             now_s=self._now_s,
+            early=early,
         )
 
     def _serve(self, request: Mapping[str, Any]) -> None:
@@ -125,7 +132,7 @@ class PackWork:
                 raise EndedError
 
         try:
-            self._work(str(request["kind"]), tell)
+            self._work(request, tell)
         except EndedError:
             if self._stop.is_set():
                 return  # the next steward takes it again
@@ -136,13 +143,19 @@ class PackWork:
             error = f"{type(failed).__name__}; the steward's log says more"
         self._owner.job_ended(number, error)
 
-    def _work(self, kind: str, tell: Tell) -> None:
-        if kind != COLLECT:
+    def _work(self, request: Mapping[str, Any], tell: Tell) -> None:
+        kind = str(request["kind"])
+        if kind == COLLECT:
+            self.collect(tell, early=bool(request.get("early")))
+        elif kind == TIER:
+            self._tiering.run(parse(request["policy"]), tell)
+        else:
             raise ControlError("unknown", f"this steward does not know how to do {kind}")
-        self.collect(tell)
 
-    def collect(self, tell: Tell) -> None:
-        """Deletes and compacts until nothing is left to do. Raises EndedError and what owner and database raise."""
+    def collect(self, tell: Tell, *, early: bool = False) -> None:
+        """Deletes and compacts until nothing is left to do. early: as of pack_proposals.propose. Raises EndedError and what
+        owner and database raise.
+        """
         upto_lsn = self._backups_known(tell)
         told = {
             "unnamed_packs": self._owner.packs_unnamed(self._unnamed_from_epoch()),
@@ -157,7 +170,7 @@ class PackWork:
             tell(told)
             # What was done by now is to be seen in the database, or it would be proposed again.
             self._caught_up(tell)
-            done = self._propose(upto_lsn)
+            done = self._propose(upto_lsn, early=early)
             if not done.dead and (not done.moves or (before is not None and done.moves == before.moves)):
                 break  # nothing is left, but perhaps pieces that are in use
             before = done

@@ -95,6 +95,10 @@ class StateDir:
         return self.root / "exports.json"
 
     @property
+    def tiering_file(self) -> Path:
+        return self.root / "tiering.json"
+
+    @property
     def limits_file(self) -> Path:
         return self.root / "limits.json"
 

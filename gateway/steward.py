@@ -31,6 +31,8 @@ from gateway.metadata.usage import Move
 from gateway.objects import backup_memo, core_options, keys
 from gateway.objects.backup_store import BackupStore
 from gateway.objects.key_file import read_key_file
+from gateway.objects.tiers import open_tiers
+from gateway.pack_tiering import Tiering
 from gateway.processes import die_with_parent
 from gateway.state import StateDir
 
@@ -81,6 +83,12 @@ class ControlOwner:
 
     def packs_unnamed(self, from_epoch: int) -> int:
         return int(self._client.call("packs_unnamed", from_epoch=from_epoch)["deleted"])
+
+    def packs_read(self) -> list[int]:
+        return [int(pack) for pack in self._client.call("packs_read")]
+
+    def tiering(self) -> dict[str, Any]:
+        return dict(self._client.call("tiering"))
 
     def next_job(self, timeout_s: float) -> dict[str, Any] | None:
         return self._client.call("steward_job_next", timeout_s=timeout_s)
@@ -304,7 +312,16 @@ class Steward:
         owner = ControlOwner(self._socket, PACKS_TIMEOUT_S)
         config = self._config
         settings = pack_work.Settings(config.gc_interval_s, config.gc_grace_s)
-        work = pack_work.PackWork(self._database, owner, self._backuper, settings, self._stop, now_s=_now_s)
+        tiers = Tiering(
+            self._database,
+            owner,
+            lambda: open_tiers(config.store, os.environ),
+            now_s=_now_s,
+            monotonic_s=time.monotonic,
+        )
+        work = pack_work.PackWork(
+            self._database, owner, self._backuper, settings, self._stop, tiers, now_s=_now_s
+        )
         Loop("collect", 0.0, self._stop).run(work.turn, owner.close)
 
 

@@ -1,8 +1,8 @@
 """/v1/objects: the object store, what lives in its packs, and collecting what does not."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.guard import GuardedRoute, needs
@@ -16,9 +16,16 @@ router = APIRouter(route_class=GuardedRoute, tags=["objects"])
 WORK: Final = responses(400, 401, 403, 409, 422, 429, 503)
 
 
+class TierSums(BaseModel):
+    """Packs in an access tier of the store, and their bytes."""
+
+    packs: int
+    bytes: int
+
+
 class Packs(BaseModel):
     """Sums over all packs, as of the last checkpoint. dead: nothing lives in them; they go when grace time and backups are
-    over. What lives in the others is live_bytes; the rest of bytes is dead too, or no bytes of files.
+    over. What lives in the others is live_bytes; the rest of bytes is dead too, or no bytes of files. tiers: by access tier.
     """
 
     model_config = ConfigDict(
@@ -31,6 +38,7 @@ class Packs(BaseModel):
                     "live_bytes": 8589934592,
                     "dead_packs": 12,
                     "dead_bytes": 100663296,
+                    "tiers": {"hot": {"packs": 1200, "bytes": 9663676416}},
                 }
             ]
         },
@@ -40,6 +48,7 @@ class Packs(BaseModel):
     live_bytes: int
     dead_packs: int
     dead_bytes: int
+    tiers: dict[str, TierSums] = Field(default_factory=dict[str, TierSums])
 
 
 class Objects(Part):
@@ -63,9 +72,19 @@ def show_objects(here: Here) -> Objects:
 
 
 @router.post("/objects/collections", status_code=202, openapi_extra=needs(Role.OPERATOR), responses=WORK)
-def collect(here: Here, caller: Caller, response: Response, key: IdempotencyKey = None) -> OperationView:
+def collect(
+    here: Here,
+    caller: Caller,
+    response: Response,
+    key: IdempotencyKey = None,
+    early: Annotated[
+        bool, Query(description="Also packs that are charged for leaving their access tier so early.")
+    ] = False,
+) -> OperationView:
     """Deletes packs that nothing needs any more, and writes mostly dead ones anew: an operation. Its progress counts packs
     and bytes that went and pieces that were moved; at the end `waiting_packs` and `waiting_bytes` are dead, but kept for
     backups or their grace time.
     """
-    return begin(here, caller, response, "objects.collect", "objects_collect", "objects", key=key)
+    return begin(
+        here, caller, response, "objects.collect", "objects_collect", "objects", key=key, early=early
+    )

@@ -10,7 +10,10 @@ from gateway.control import ControlServer, Handler
 from gateway.data.collector import Collected
 from gateway.errors import STORE_AWAY, ControlError
 from gateway.fsal.steward_jobs import StewardJobs
-from gateway.metadata import usage
+from gateway.fsal.tiering import TieringCommands
+from gateway.metadata import pack_tiers, usage
+from gateway.metadata.clock import SystemClock
+from gateway.state import StateDir
 
 if TYPE_CHECKING:
     from gateway.fsal.owner import Owner
@@ -25,12 +28,22 @@ class PackCommands:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
         self._steward = StewardJobs(owner.caching.jobs)
+        clock = SystemClock()
+        self._tiering = TieringCommands(
+            StateDir(owner.config.state),
+            owner.database,
+            self._steward,
+            store=owner.config.store,
+            now_s=lambda: clock.now_ns() / 1e9,
+            read_packs=owner.caching.cache.take_read_packs,
+        )
         self._figures_lock = threading.Lock()
         self._figures: dict[str, object] = {}
         self._figures_at_s = 0.0
 
     def register(self, server: ControlServer) -> None:
         self._steward.register(server)
+        self._tiering.register(server)
         for op, handler in {
             "packs_dead": _asks_the_store(self.packs_dead),
             "packs_compact": _asks_the_store(self.packs_compact),
@@ -47,19 +60,21 @@ class PackCommands:
             if not self._figures or now_s - self._figures_at_s > FIGURES_AGE_S:
                 with self._owner.database.reader() as connection:
                     found = usage.pack_usage(connection)
+                    tiers = pack_tiers.sums(connection)
                 self._figures = {
                     "packs": found.packs,
                     "bytes": found.bytes,
                     "live_bytes": found.live_bytes,
                     "dead_packs": found.dead,
                     "dead_bytes": found.dead_bytes,
+                    "tiers": {name: tier._asdict() for name, tier in tiers.items()},
                 }
                 self._figures_at_s = now_s
             return self._figures
 
-    def collect(self, _fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Has the steward delete and compact whatever may be: a job."""
-        return self._steward.start("objects.collect")
+    def collect(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Has the steward delete and compact whatever may be: a job. `early`: what is charged for leaving its tier, too."""
+        return self._steward.start("objects.collect", early=bool(fields.get("early")))
 
     def packs_dead(self, fields: Mapping[str, Any]) -> dict[str, list[int]]:
         """`packs` without live extents: those go that have none. Durable when it returns."""

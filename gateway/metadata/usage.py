@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from gateway.metadata import pack_tiers
 from gateway.metadata.tables import extent, inode, pack
 
 Move = tuple[int, int, int, int, int]
@@ -67,12 +68,15 @@ def any_dead_after(connection: Connection, *, lsn: int, dead_before_s: int) -> b
 
 
 def compaction_candidates(
-    connection: Connection, *, live_fraction: float, min_bytes: int, limit: int
+    connection: Connection, *, live_fraction: float, min_bytes: int, limit: int, now_s: int | None = None
 ) -> list[int]:
-    """Packs of at least `min_bytes` of which less than `live_fraction` is live, though not nothing; emptiest first."""
+    """Packs of at least `min_bytes` of which less than `live_fraction` is live, though not nothing; emptiest first. now_s:
+    without those that would be charged for leaving their access tier so early; None: with them.
+    """
     statement = (
         select(pack.c.id)
         .where(
+            *(() if now_s is None else (~pack_tiers.stays(now_s),)),
             pack.c.dead_since_s.is_(None),
             pack.c.bytes >= min_bytes,
             pack.c.live_bytes < pack.c.bytes * live_fraction,

@@ -4,10 +4,14 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway.control import ControlClient
+from gateway.objects.azure import service_client
+from gateway.objects.credentials import azure_credentials
+from tests.support.azurite import Azurite
 from tests.support.caudal import Caudal
 from tests.support.processes import wait_until
 
@@ -145,3 +149,60 @@ def test_a_collection_that_was_asked_for(caudal: Callable[..., Caudal]) -> None:
             "it is cancelled",
         )
     server.fsck()
+
+
+def test_packs_that_nobody_reads_go_into_another_tier(
+    azurite: Azurite, caudal: Callable[..., Caudal]
+) -> None:
+    """Days are as long as ever: what was read is made to lie back in the database."""
+    server = caudal(
+        store="az://collection/tiers",
+        env=azurite.environment,
+        options=("--gc-interval-s", "3600"),
+        admin=True,
+    ).start()
+    write_some(server)
+    policy = ("--cool-after", "30d", "--min-size", "1KiB")
+    assert json.loads(server.cli("objects", "tiering", "set", *policy, "--json"))["enabled"] is False
+    first = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))
+    assert (first["state"], first["result"]["cool_packs"]) == ("done", 0)
+    with sqlite3.connect(server.state / "metadata.db", timeout=30) as database:
+        database.execute("UPDATE pack_tier SET read_day = read_day - 31")
+    database.close()
+    estimate = json.loads(server.cli("objects", "tiering", "estimate", "--json"))["cool"]
+    assert estimate["packs"] > 0
+    assert (estimate["reads"], estimate["read_cost"]) == (-(-estimate["bytes"] // (4 << 20)), None)
+    # What the cache lacks comes from the store, and counts.
+    server.cli("cache", "drop")
+    with server.connect() as client:
+        assert client.read_file("/f0") == content("/f0")
+    done = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))["result"]
+    assert done["cool_packs"] == estimate["packs"] - 1
+    with sqlite3.connect(server.state / "metadata.db", timeout=30) as database:
+        database.execute("UPDATE pack_tier SET read_day = read_day - 31")
+    database.close()
+    done = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))["result"]
+    assert done["cool_packs"] == 1
+    service = service_client(azure_credentials(azurite.environment))
+    blobs = list(service.get_container_client("collection").list_blobs(name_starts_with="tiers/packs/"))
+    service.close()
+    assert {str(blob.blob_tier) for blob in blobs} == {"Cool"}
+    wait_until(
+        lambda: (
+            json.loads(server.cli("objects", "show", "--json"))["packs"]["tiers"]["cool"]["packs"]
+            == len(blobs)
+        ),
+        "the tiers are shown",
+        20,
+    )
+    server.cli("cache", "drop")
+    with server.connect() as client:
+        assert client.read_file("/f1") == content("/f1")
+
+
+def test_a_directory_says_that_it_has_no_tiers(caudal: Callable[..., Caudal]) -> None:
+    server = caudal(admin=True).start()
+    for words in (("estimate",), ("run", "--yes"), ("set", "--on")):
+        refused = server.run("objects", "tiering", *words, "--state", str(server.state))
+        assert "has no access tiers" in " ".join(refused.stderr.split())
+    assert json.loads(server.cli("objects", "tiering", "show", "--json"))["available"] is False

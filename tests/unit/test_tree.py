@@ -66,6 +66,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "limits",
             "log",
             "state",
+            "tiering",
         )
     ),
     "appliance": ("appliance", "gateway", "admin_api.tls"),
