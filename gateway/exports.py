@@ -22,6 +22,7 @@ CONFIGURED_ID: Final = 1
 CONFIGURED_NAME: Final = "main"
 """How the export of the configuration is called; it is changed there."""
 MAX_ID: Final = 65_000
+SKIPPED_IDS: Final = 32
 MAX_EXPORTS: Final = 500
 MAX_RULES: Final = 100
 FACTORY: Final = "gateway.fsal:create_export"
@@ -137,6 +138,13 @@ def read(state: StateDir) -> Kept:
 def write(state: StateDir, kept: Kept) -> None:
     """Keeps it; durable when this returns."""
     write_atomically(state.exports_file, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+
+
+def skip_ids(state: StateDir) -> None:
+    """After a recovery: exports that came after the copy was made have had the next identities. Raises StartError."""
+    kept = read(state)
+    if kept.exports:
+        write(state, msgspec.structs.replace(kept, next_id=min(MAX_ID, kept.next_id + SKIPPED_IDS)))
 
 
 def write_conf(state: StateDir, kept: Kept, *, manage_gids: bool) -> None:

@@ -31,6 +31,7 @@ from gateway.metadata.usage import Move
 from gateway.objects import backup_memo, core_options, keys
 from gateway.objects.backup_store import BackupStore
 from gateway.objects.key_file import read_key_file
+from gateway.objects.settings_backup import SettingsBackup
 from gateway.objects.tiers import open_tiers
 from gateway.pack_tiering import Tiering
 from gateway.processes import die_with_parent
@@ -192,6 +193,10 @@ def _now_s() -> float:
     return time.clock_gettime(time.CLOCK_REALTIME)
 
 
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_REALTIME)
+
+
 def _reason(error: Exception) -> str:
     """One line for people: of the database's errors without the statement."""
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
@@ -268,16 +273,25 @@ class Steward:
                 # Whoever seals with a key must have let the store know it.
                 keys.remember(objects, ring)
 
+        store = BackupStore(objects, self._fs_id, ring)
+        self._settings = SettingsBackup(
+            store,
+            state,
+            retention_s=config.backup_retention_s,
+            now_ns=_now_ns,
+            may_delete=self._backup_owner.may_delete_backups,
+            failpoint=_core.failpoint,
+        )
         return Backuper(
             self._database,
-            BackupStore(objects, self._fs_id, ring),
+            store,
             self._backup_owner,
             self._tail_by(self._backup_owner),
             state.root / backup_memo.FOLDER,
             backuper.Settings(config.backup_retention_s, config.gc_interval_s),
             dead_waiting=self._dead_waiting,
             reload_keys=reload_keys,
-            now_ns=lambda: time.clock_gettime_ns(time.CLOCK_REALTIME),
+            now_ns=_now_ns,
             monotonic_s=time.monotonic,
             token=lambda: secrets.token_hex(8),
             failpoint=_core.failpoint,
@@ -305,8 +319,13 @@ class Steward:
             owner.wait_work("backup", pause_s)
 
         Loop("backup", self._config.backup_interval_s, self._stop, idle).run(
-            self._backuper.step, after_failure, owner.backup_trouble
+            self._backup_step, after_failure, owner.backup_trouble
         )
+
+    def _backup_step(self) -> bool:
+        more = self._backuper.step()
+        self._settings.step(lambda: self._backup_owner.backup_position().epoch)
+        return more
 
     def _collect(self) -> None:
         owner = ControlOwner(self._socket, PACKS_TIMEOUT_S)
