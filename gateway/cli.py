@@ -112,6 +112,8 @@ def up(
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
     admin_database: Annotated[Text, typer.Option(help=_help("admin_database"), metavar="URL")] = None,
     admin_syslog: Annotated[Text, typer.Option(help=_help("admin_syslog"), metavar="URL")] = None,
+    audit: Annotated[Text, typer.Option(help=_help("audit"))] = None,
+    audit_syslog: Annotated[Text, typer.Option(help=_help("audit_syslog"), metavar="URL")] = None,
     admin_certificate: Annotated[Text, typer.Option(help=_help("admin_certificate"), metavar="FILE")] = None,
     admin_certificate_key: Annotated[
         Text, typer.Option(help=_help("admin_certificate_key"), metavar="FILE")

@@ -22,6 +22,10 @@ Allow = Annotated[
 ]
 Security = Annotated[list[str] | None, typer.Option("--security", help="sys (default) or none.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
+Audit = Annotated[
+    str | None,
+    typer.Option("--audit", help="Of what clients do with files: off, changes (and writes) or all."),
+]
 
 
 def rules_of(allowed: list[str]) -> list[dict[str, Any]]:
@@ -52,6 +56,7 @@ def export_add(
     allow: Allow = None,
     security: Security = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Nobody writes.")] = False,
+    audit: Audit = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve one more directory; without --allow to this machine only."""
@@ -64,6 +69,8 @@ def export_add(
     }
     if security:
         body["security"] = security
+    if audit is not None:
+        body["audit"] = audit
     made = service.call("POST", "exports", body)
     if as_json:
         show(made, as_json=True, title="export")
@@ -81,7 +88,7 @@ def export_list(service: Service, as_json: AsJson = False) -> None:
             row["rules"] = "; ".join(
                 f"{' '.join(rule['clients'])}={rule['access']},{rule['squash']}" for rule in row["rules"]
             )
-    show_rows(rows, ("name", "path", "pseudo", "read_only", "serving", "rules"), as_json=as_json)
+    show_rows(rows, ("name", "path", "pseudo", "read_only", "audit", "serving", "rules"), as_json=as_json)
 
 
 @export_app.command("show")
@@ -102,6 +109,7 @@ def export_set(
     read_only: Annotated[
         bool | None, typer.Option("--read-only/--read-write", help="Whether nobody writes.")
     ] = None,
+    audit: Audit = None,
 ) -> None:
     """Change who may do what; --allow replaces all rules."""
     changes: dict[str, Any] = {}
@@ -111,8 +119,12 @@ def export_set(
         changes["security"] = security
     if read_only is not None:
         changes["read_only"] = read_only
+    if audit is not None:
+        changes["audit"] = audit
     if not changes:
-        raise ConfigError("nothing is to be changed", "give --allow, --security, --read-only or --read-write")
+        raise ConfigError(
+            "nothing is to be changed", "give --allow, --security, --audit, --read-only or --read-write"
+        )
     where = f"exports/{segment(name)}"
     service.call("PATCH", where, changes, If_Match=service.send("GET", where).headers["etag"])
     out().print(f"changed {escape(name)}")

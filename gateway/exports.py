@@ -17,7 +17,7 @@ from gateway.errors import ControlError
 from gateway.state import StateDir, write_atomically
 
 REMEDY: Final = "add its exports anew"
-FORMAT: Final = 1
+FORMAT: Final = 2
 CONFIGURED_ID: Final = 1
 CONFIGURED_NAME: Final = "main"
 """How the export of the configuration is called; it is changed there."""
@@ -35,6 +35,7 @@ SECURITY: Final = ("sys", "none")
 
 Access = Literal["rw", "ro", "none"]
 Squash = Literal["none", "root", "all"]
+Audit = Literal["off", "changes", "all"]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +47,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator asks for. path: a directory of the file system; pseudo: the path that clients mount."""
+    """What an operator asks for. path: a directory of the file system; pseudo: the path that clients mount. audit: which of
+    its clients' operations are told: changes and writes, or reads too.
+    """
 
     name: str
     path: str
@@ -54,6 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...]
     security: tuple[str, ...] = ("sys",)
     read_only: bool = False
+    audit: Audit = "off"
 
 
 class Export(Wanted, frozen=True, forbid_unknown_fields=True):

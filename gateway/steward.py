@@ -9,6 +9,7 @@ import argparse
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway import _core, backuper, checkpointer, log, pack_work
+from gateway import _core, backuper, checkpointer, file_audit, log, pack_work
 from gateway.backuper import Backuper
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
@@ -36,6 +37,7 @@ from gateway.objects.tiers import open_tiers
 from gateway.pack_tiering import Tiering
 from gateway.processes import die_with_parent
 from gateway.state import StateDir
+from gateway.syslog import Collector
 
 logger = structlog.get_logger(__name__)
 
@@ -84,6 +86,9 @@ class ControlOwner:
 
     def packs_unnamed(self, from_epoch: int) -> int:
         return int(self._client.call("packs_unnamed", from_epoch=from_epoch)["deleted"])
+
+    def audit_take(self, most: int) -> dict[str, Any]:
+        return dict(self._client.call("audit_take", most=most))
 
     def packs_read(self) -> list[int]:
         return [int(pack) for pack in self._client.call("packs_read")]
@@ -226,6 +231,7 @@ class Steward:
         others = [
             threading.Thread(target=self._collect, name="collect", daemon=True),
             threading.Thread(target=self._backup, name="backup", daemon=True),
+            threading.Thread(target=self._audit, name="audit", daemon=True),
         ]
         for thread in others:
             thread.start()
@@ -326,6 +332,14 @@ class Steward:
         more = self._backuper.step()
         self._settings.step(lambda: self._backup_owner.backup_position().epoch)
         return more
+
+    def _audit(self) -> None:
+        owner = ControlOwner(self._socket, CALL_TIMEOUT_S)
+        collector = self._config.audit_syslog
+        sender = file_audit.Sender(Collector(collector), socket.gethostname()) if collector else None
+        state = StateDir(self._config.state)
+        audit = file_audit.FileAudit(owner, file_audit.AuditFile(state.audit), sender, _now_s)
+        file_audit.run(audit, self._stop, owner.close)
 
     def _collect(self) -> None:
         owner = ControlOwner(self._socket, PACKS_TIMEOUT_S)

@@ -95,6 +95,10 @@ class ClientPaths:
             return None
         return join(pseudos[top], [name.decode(errors="replace") for name in names])
 
+    def own(self) -> dict[str, dict[int, str]]:
+        """By the exports' names, what pseudos() says of each alone."""
+        return {top.name: {top.inode: top.pseudo} for top in self._tops()}
+
     def pseudos(self) -> dict[int, str]:
         """Mount paths by the inodes of their directories; where two exports have the same, the first."""
         found: dict[int, str] = {}

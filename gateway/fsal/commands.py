@@ -76,6 +76,7 @@ class Commands:
             "disks": self._disks(),
             "quotas": figures(owner.namespace),
             "exports": by_export,
+            "audit": owner.audit.status(),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,

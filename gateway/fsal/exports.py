@@ -156,6 +156,11 @@ class Exports:
                 found.append(Top(export.name, export.pseudo, inode))
         return found
 
+    def audited(self) -> dict[int, str]:
+        """What is audited, by the exports' numbers."""
+        others = {one.id: one.audit for one in self._kept.exports}
+        return {files.CONFIGURED_ID: self._config.audit, **others}
+
     def ids(self) -> dict[str, int]:
         """The numbers of the exports, by name."""
         return {CONFIGURED_NAME: files.CONFIGURED_ID} | {one.name: one.id for one in self._kept.exports}
@@ -205,6 +210,7 @@ class Exports:
             "rules": [rule],
             "security": ["sys"],
             "read_only": False,
+            "audit": config.audit,
             "version": 1,
             "configured": True,
             "serving": True,
@@ -244,9 +250,9 @@ class Exports:
                 )
 
     def set(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Changes rules, security or read_only of `name`, where its version is `version` (None: whatever it is)."""
+        """Changes rules, security, read_only or audit of `name`, where its version is `version` (None: whatever it is)."""
         changes: dict[str, Any] = dict(fields["changes"])
-        if unknown := set(changes) - {"rules", "security", "read_only"}:
+        if unknown := set(changes) - {"rules", "security", "read_only", "audit"}:
             raise files.wrong(
                 f"{', '.join(sorted(unknown))} cannot be changed", "remove the export and add another"
             )

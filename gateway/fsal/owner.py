@@ -23,6 +23,7 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import Reason, StartError
+from gateway.fsal.audit import Audit
 from gateway.fsal.backups import Progress
 from gateway.fsal.caching import Caching, kept_settings
 from gateway.fsal.client_paths import ClientPaths
@@ -206,7 +207,20 @@ class Owner:
         self._stack.callback(self.gate.close)
         keeper = LimitKeeper(state, self.gate, self.exports.ids, trial=self.config.trial)
         keeper.register(self.control)
-        self.exports.on_change = keeper.apply
+        self.audit = Audit(
+            self.caching.cache,
+            self.caching.parents,
+            self.paths,
+            self.exports.audited,
+            lambda: {number: name for name, number in self.exports.ids().items()},
+        )
+        self.audit.register(self.control)
+
+        def changed() -> None:
+            keeper.apply()
+            self.audit.apply()
+
+        self.exports.on_change = changed
 
     def _watch(self) -> None:
         soft_limits = SoftLimits(self.namespace)

@@ -119,6 +119,44 @@ def test_all_versions_of_nfs_and_a_restart(client: uml.Client, server: Caudal) -
     server.cli("export", "remove", "kept")
 
 
+def test_the_audit_tells_what_clients_did_in_order(client: uml.Client, server: Caudal) -> None:
+    server.cli("export", "add", "seen", "--path", "/", "--audit", "changes", *ALLOWED)
+    with client.mounted("4.2", server.nfs_port, "/seen") as point:
+        client.run(
+            f"cd {point} && mkdir told && echo one > told/file && chmod 600 told/file && cat told/file"
+            " && mv told/file told/moved && rm told/moved && ! rmdir none && rmdir told"
+        )
+    with client.mounted("4.2", server.nfs_port, EXPORT) as point:
+        client.run(f"touch {point}/untold && rm {point}/untold")
+    log = server.state / "audit/audit.jsonl"
+
+    def records() -> list[dict[str, object]]:
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    wait_until(lambda: len(records()) >= 7 and records()[-1]["op"] == "remove", "it is written")
+    found = [(one["op"], one["path"]) for one in records() if one["op"] != "setattr"]
+    assert found == [
+        ("mkdir", "/seen/told"),
+        ("create", "/seen/told/file"),
+        ("write", "/seen/told/file"),
+        ("rename", "/seen/told/file"),
+        ("remove", "/seen/told/moved"),
+        ("remove", "/seen/told"),
+    ]
+    assert any(one["op"] == "setattr" for one in records())
+    first = records()[0]
+    assert (first["export"], first["uid"], first["result"]) == ("seen", 0, "ok")
+    assert str(first["client"]).startswith(("127.", "192.168."))
+    assert next(one for one in records() if one["op"] == "rename")["to"] == "/seen/told/moved"
+    server.cli("export", "set", "seen", "--audit", "all")
+    with client.mounted("4.1", server.nfs_port, "/seen") as point:
+        client.run(f"cat {point}/read > /dev/null")
+    wait_until(lambda: records()[-1]["op"] == "read", "reads are told, too")
+    status = server.status()["audit"]
+    assert (status["exports"], status["dropped"]) == (1, 0)
+    server.cli("export", "remove", "seen")
+
+
 def test_paths_go_by_the_exports_of_the_moment(server: Caudal) -> None:
     server.cli("export", "add", "inner", "--path", "/projects", "--pseudo", "/inner", *ALLOWED)
     made = json.loads(server.cli("quota", "set", "/inner", "--bytes", "1GiB", "--json"))

@@ -70,7 +70,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         )
     ),
     "appliance": ("appliance", "gateway", "admin_api.tls"),
-    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log"),
+    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log", "gateway.syslog"),
 }
 # Foreign packages that only some parts may know.
 KNOWERS: dict[str, tuple[str, ...]] = {

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::activity::{caller, set_caller};
 use crate::clock::{Clock, SystemClock};
 use crate::export_reads::set_export;
 use crate::limits::{Address, Limits, Verdict};
@@ -50,6 +52,7 @@ pub struct Gate {
 /// Goes on when it is dropped, whatever becomes of the task that has it: a client's request is never left without an answer.
 struct Waiting {
     export: u16,
+    caller: (Option<IpAddr>, u32),
     go: Go,
     token: *mut c_void,
 }
@@ -60,6 +63,7 @@ unsafe impl Send for Waiting {}
 impl Drop for Waiting {
     fn drop(&mut self) {
         set_export(self.export);
+        set_caller(self.caller.0, self.caller.1);
         // SAFETY: called once, as the interface promises.
         unsafe { (self.go)(self.token) };
     }
@@ -91,7 +95,12 @@ impl Gate {
         let Some(runtime) = guard.as_ref() else {
             return false;
         };
-        let waiting = Waiting { export, go, token };
+        let waiting = Waiting {
+            export,
+            caller: caller(),
+            go,
+            token,
+        };
         let mut closing = self.closing.subscribe();
         let handle = runtime.handle().clone();
         runtime.spawn(async move {

@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod attributes;
+pub mod audit;
 pub mod buffers;
 pub mod clock;
 pub mod commit;

@@ -3,6 +3,7 @@
 use caudal_base::Histogram;
 
 use crate::activity::Activity;
+use crate::audit::Audit;
 use crate::export_reads::ExportReads;
 
 /// Time that clients waited, from the call to its completion.
@@ -13,4 +14,5 @@ pub struct IoStats {
     pub commit: Histogram,
     pub activity: Activity,
     pub exports: ExportReads,
+    pub audit: Audit,
 }
