@@ -47,10 +47,23 @@ PRICES: Final[dict[str, tuple[str, Mapping[str, float]]]] = {
     "store_deletes_10k": ("10,000 deletions in the store", {"store_deletes": 1e-4}),
     "store_received_gib": ("a GiB read from the store", {"store_received_bytes": 1 / GIB}),
     "store_sent_gib": ("a GiB written to the store", {"store_sent_bytes": 1 / GIB}),
+    # Of access tiers, for what tiering would cost: what is in which is not metered.
+    **{
+        f"{tier}_{item}": (f"{text} {tier} tier", {})
+        for tier in ("cool", "cold")
+        for item, text in {
+            "gib_month": "a GiB for a month of 730 hours in the",
+            "read_gib": "a GiB read from the",
+            "reads_10k": "10,000 reads from the",
+            "writes_10k": "10,000 packs moved into the",
+        }.items()
+    },
     "vm_hour": ("an hour of the server", {"up_s": 1 / 3600}),
     "disk_gib_month": ("a GiB of disk for a month of 730 hours", {"disk_byte_s": 1 / GIB / MONTH_S}),
 }
 EXPORT_COUNTERS: Final = ("reads", "read_bytes", "writes", "written_bytes")
+TIER_COUNTERS: Final = ("l1_reads", "l2_reads", "store_reads")
+"""Of exports, too: reads by where the farthest of what they needed was."""
 
 
 @dataclass(slots=True)
@@ -88,7 +101,9 @@ def position_of(status: Mapping[str, Any]) -> Position:
     exports: dict[str, dict[str, float]] = {}
     shown: list[dict[str, Any]] = status.get("exports") or []
     for one in shown:
-        exports[str(one["name"])] = {name: float(one.get(name, 0)) for name in EXPORT_COUNTERS}
+        exports[str(one["name"])] = {
+            name: float(one.get(name, 0)) for name in (*EXPORT_COUNTERS, *TIER_COUNTERS)
+        }
     fields = dict(status)
     counters = {name: at(fields, path) or 0.0 for name, path in COUNTERS.items()}
     return Position(f"{status.get('epoch')}/{status.get('pid')}", counters, exports)

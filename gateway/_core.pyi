@@ -505,6 +505,43 @@ class BlockCache:
     def pin(self, runs: Sequence[tuple[int, int, int]]) -> None:
         """These blocks stay in L2 while others have to go, and no others do. It does not bring them there."""
 
+    def audit_set(self, levels: Sequence[tuple[int, int]]) -> None:
+        """What is audited by export (Ganesha's number): 1 changes, 2 reads too. Those that are not named: nothing."""
+
+    def audit_level(self, export: int) -> int: ...
+    def audit_note(
+        self,
+        export: int,
+        op: str,
+        result: int,
+        inode: int,
+        place: tuple[int, bytes] | None,
+        target: tuple[int, bytes] | None = None,
+    ) -> None:
+        """An operation of this thread's caller: result 0 or an errno; place, target: directory and name. Never waits; where
+        65,536 events wait already it is dropped and counted.
+        """
+
+    def audit_take(
+        self, most: int
+    ) -> list[
+        tuple[int, str, int, str | None, int, int, int, tuple[int, bytes] | None, tuple[int, bytes] | None]
+    ]:
+        """The oldest events, removed: time (nanoseconds since 1970), operation, export, client, uid, result (-1: under way
+        when it was told), inode (0: see the place), place, target.
+        """
+
+    def audit_counts(self) -> tuple[int, int]:
+        """Events that wait, and those that were dropped since the start."""
+
+    def take_read_packs(self) -> list[int]:
+        """The packs that the store was asked for since the last call: some 65,000 of them at most."""
+
+    def export_reads(self) -> list[tuple[int, int, int, int]]:
+        """Reads since the start by export (Ganesha's number), and by where the farthest of what they needed was: in memory,
+        on a disk of this machine (L2, or the journal), in the store. 0: reads of no export.
+        """
+
     def activity(self) -> dict[str, Any]:
         """Who uses what most, faded by half in 30 s; to be called every few seconds, for the core empties its notes into
         sketches of at most 512 items here.

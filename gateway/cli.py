@@ -27,6 +27,7 @@ from gateway.cli_exports import export_app
 from gateway.cli_keys import key_app
 from gateway.cli_limits import limit_app
 from gateway.cli_meter import meter_app
+from gateway.cli_objects import objects_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
 from gateway.cli_support import support_app
@@ -57,6 +58,7 @@ app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 cli_cache.add_to(app, cache_app, cli_admin.operation_app)
 app.add_typer(cli_quota.quota_app, name="quota")
+app.add_typer(objects_app, name="objects")
 
 DEBUG_VARIABLE = "CAUDAL_DEBUG"
 TAKE_OVER_NOTE = (
@@ -110,6 +112,8 @@ def up(
     admin_port: Annotated[Text, typer.Option(help=_help("admin_port"))] = None,
     admin_database: Annotated[Text, typer.Option(help=_help("admin_database"), metavar="URL")] = None,
     admin_syslog: Annotated[Text, typer.Option(help=_help("admin_syslog"), metavar="URL")] = None,
+    audit: Annotated[Text, typer.Option(help=_help("audit"))] = None,
+    audit_syslog: Annotated[Text, typer.Option(help=_help("audit_syslog"), metavar="URL")] = None,
     admin_certificate: Annotated[Text, typer.Option(help=_help("admin_certificate"), metavar="FILE")] = None,
     admin_certificate_key: Annotated[
         Text, typer.Option(help=_help("admin_certificate_key"), metavar="FILE")

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gateway.cli_admin import AsJson, CaFile, Server, Service, segment, show_rows
-from gateway.cli_parts import State, out
-from gateway.config import DEFAULT_STATE
+from gateway.cli_parts import out
+from gateway.cli_service import AsJson, Service, calls_service, segment, show_rows
 from gateway.config_values import WrongValueError, seconds
 from gateway.errors import CaudalError, ConfigError
 
@@ -18,28 +17,26 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 
 @alert_app.command("list")
+@calls_service
 def alert_list(
+    service: Service,
     firing: Annotated[bool, typer.Option("--firing", help="Only those that have not ended.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="So many of the newest.")] = 50,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show alerts, the newest first."""
     which = "firing" if firing else "all"
-    rows = Service(state, server, ca_file).call("GET", f"alerts?state={which}&limit={limit}")["items"]
+    rows = service.call("GET", f"alerts?state={which}&limit={limit}")["items"]
     show_rows(
         rows, ("rule", "severity", "text", "value", "fired_s", "resolved_s", "silenced"), as_json=as_json
     )
 
 
 @alert_app.command("rules")
-def alert_rules(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def alert_rules(service: Service, as_json: AsJson = False) -> None:
     """Show the rules and how they stand."""
-    rows = Service(state, server, ca_file).call("GET", "alerts/rules")["items"]
+    rows = service.call("GET", "alerts/rules")["items"]
     if not as_json:
         for row in rows:
             row["for"], row["clear for"] = f"{row['for_s']:g} s", f"{row['clear_for_s']:g} s"
@@ -48,7 +45,9 @@ def alert_rules(
 
 
 @alert_app.command("set")
+@calls_service
 def alert_set(
+    service: Service,
     name: Name,
     above: Annotated[float | None, typer.Option("--above", help="It fires above this.")] = None,
     clear: Annotated[float | None, typer.Option("--clear", help="It ends at this or below.")] = None,
@@ -56,9 +55,6 @@ def alert_set(
     clear_for: Annotated[float | None, typer.Option("--clear-for", help="Seconds before it ends.")] = None,
     severity: Annotated[str | None, typer.Option("--severity", help="warning or critical.")] = None,
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it is looked at.")] = None,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
 ) -> None:
     """Change a rule."""
     given: dict[str, Any] = {
@@ -72,76 +68,65 @@ def alert_set(
     fields = {key: value for key, value in given.items() if value is not None}
     if not fields:
         raise ConfigError("nothing is to be changed", "give --above, --clear, --for, --on, --off …")
-    Service(state, server, ca_file).call("PATCH", f"alerts/rules/{segment(name)}", fields)
+    service.call("PATCH", f"alerts/rules/{segment(name)}", fields)
     out().print(f"changed {escape(name)}")
 
 
 @alert_app.command("silence")
+@calls_service
 def alert_silence(
+    service: Service,
     rule: Annotated[str, typer.Argument(metavar="RULE", help="Its name, or * for all.")],
     for_: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 7d.")],
     why: Annotated[str, typer.Option("--why", help="For those who wonder.")] = "",
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
 ) -> None:
     """Tell nobody of a rule for some time."""
     try:
         for_s = seconds(1, 366 * 86400)(for_)
     except WrongValueError as wrong:
         raise ConfigError(f"--for: {wrong.problem}", wrong.remedy) from None
-    made = Service(state, server, ca_file).call(
-        "POST", "alerts/silences", {"rule": rule, "for_s": for_s, "why": why}
-    )
+    made = service.call("POST", "alerts/silences", {"rule": rule, "for_s": for_s, "why": why})
     out().print(f"silence {made['id']}: nobody is told of {escape(rule)} for {escape(for_)}")
 
 
 @alert_app.command("silences")
-def alert_silences(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def alert_silences(service: Service, as_json: AsJson = False) -> None:
     """Show silences that have not ended."""
-    rows = Service(state, server, ca_file).call("GET", "alerts/silences")["items"]
+    rows = service.call("GET", "alerts/silences")["items"]
     show_rows(rows, ("id", "rule", "until_s", "why", "created_by"), as_json=as_json)
 
 
 @alert_app.command("unsilence")
-def alert_unsilence(
-    silence: Annotated[int, typer.Argument(metavar="ID")],
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
-) -> None:
+@calls_service
+def alert_unsilence(service: Service, silence: Annotated[int, typer.Argument(metavar="ID")]) -> None:
     """End a silence."""
-    Service(state, server, ca_file).call("DELETE", f"alerts/silences/{silence}")
+    service.call("DELETE", f"alerts/silences/{silence}")
     out().print(f"ended silence {silence}")
 
 
 @alert_app.command("test")
-def alert_test(
-    name: Annotated[str, typer.Argument(metavar="TARGET")],
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
-) -> None:
+@calls_service
+def alert_test(service: Service, name: Annotated[str, typer.Argument(metavar="TARGET")]) -> None:
     """Send a test to a target."""
-    found = Service(state, server, ca_file).call("POST", f"alerts/targets/{segment(name)}/test")
+    found = service.call("POST", f"alerts/targets/{segment(name)}/test")
     if not found["sent"]:
         raise CaudalError(f"{name} did not take it: {found['error']}", "`caudal alert target list` shows it")
     out().print(f"{escape(name)} took it")
 
 
 @target_app.command("list")
-def target_list(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def target_list(service: Service, as_json: AsJson = False) -> None:
     """Show who is told."""
-    rows = Service(state, server, ca_file).call("GET", "alerts/targets")["items"]
+    rows = service.call("GET", "alerts/targets")["items"]
     show_rows(rows, ("name", "kind", "where"), as_json=as_json)
 
 
 @target_app.command("add")
+@calls_service
 def target_add(
+    service: Service,
     name: Name,
     webhook: Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Where to POST.")] = None,
     mail: Annotated[
@@ -151,9 +136,6 @@ def target_add(
     sender: Annotated[str | None, typer.Option("--sender", help="From whom mails are.")] = None,
     starttls: Annotated[bool, typer.Option("--starttls", help="Mail over TLS only.")] = False,
     username: Annotated[str | None, typer.Option("--username", help="At the mail server.")] = None,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
 ) -> None:
     """Tell one more. A webhook's secret, or the password of --username, is asked for or read from standard input."""
     body: dict[str, Any] = {"name": name}
@@ -169,7 +151,7 @@ def target_add(
             body |= {"username": username, "password": _secret("password")}
     else:
         raise ConfigError("nobody is named", "give --webhook URL, or --mail ADDRESS with --host and --sender")
-    Service(state, server, ca_file).call("POST", "alerts/targets", body)
+    service.call("POST", "alerts/targets", body)
     out().print(f"added {escape(name)}; `caudal alert test {escape(name)}` tries it")
 
 
@@ -181,9 +163,8 @@ def _secret(what: str) -> str:
 
 
 @target_app.command("remove")
-def target_remove(
-    name: Name, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
-) -> None:
+@calls_service
+def target_remove(service: Service, name: Name) -> None:
     """Tell it no more."""
-    Service(state, server, ca_file).call("DELETE", f"alerts/targets/{segment(name)}")
+    service.call("DELETE", f"alerts/targets/{segment(name)}")
     out().print(f"removed {escape(name)}")

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gateway.cli_admin import AsJson, CaFile, Server, Service, segment, show, show_rows
-from gateway.cli_parts import State, out
-from gateway.config import DEFAULT_STATE
+from gateway.cli_parts import out
+from gateway.cli_service import AsJson, Service, calls_service, segment, show, show_rows
 from gateway.errors import ConfigError
 
 export_app = typer.Typer(help="What clients mount.", no_args_is_help=True)
@@ -23,6 +22,10 @@ Allow = Annotated[
 ]
 Security = Annotated[list[str] | None, typer.Option("--security", help="sys (default) or none.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
+Audit = Annotated[
+    str | None,
+    typer.Option("--audit", help="Of what clients do with files: off, changes (and writes) or all."),
+]
 
 
 def rules_of(allowed: list[str]) -> list[dict[str, Any]]:
@@ -42,7 +45,9 @@ def rules_of(allowed: list[str]) -> list[dict[str, Any]]:
 
 
 @export_app.command("add")
+@calls_service
 def export_add(
+    service: Service,
     name: Name,
     path: Annotated[str, typer.Option("--path", help="Directory, from the root of the file system.")] = "/",
     pseudo: Annotated[
@@ -51,9 +56,7 @@ def export_add(
     allow: Allow = None,
     security: Security = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Nobody writes.")] = False,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
+    audit: Audit = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve one more directory; without --allow to this machine only."""
@@ -66,7 +69,9 @@ def export_add(
     }
     if security:
         body["security"] = security
-    made = Service(state, server, ca_file).call("POST", "exports", body)
+    if audit is not None:
+        body["audit"] = audit
+    made = service.call("POST", "exports", body)
     if as_json:
         show(made, as_json=True, title="export")
     else:
@@ -74,43 +79,37 @@ def export_add(
 
 
 @export_app.command("list")
-def export_list(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def export_list(service: Service, as_json: AsJson = False) -> None:
     """Show what clients may mount."""
-    rows = Service(state, server, ca_file).call("GET", "exports")["items"]
+    rows = service.call("GET", "exports")["items"]
     if not as_json:
         for row in rows:
             row["rules"] = "; ".join(
                 f"{' '.join(rule['clients'])}={rule['access']},{rule['squash']}" for rule in row["rules"]
             )
-    show_rows(rows, ("name", "path", "pseudo", "read_only", "serving", "rules"), as_json=as_json)
+    show_rows(rows, ("name", "path", "pseudo", "read_only", "audit", "serving", "rules"), as_json=as_json)
 
 
 @export_app.command("show")
-def export_show(
-    name: Name,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_service
+def export_show(service: Service, name: Name, as_json: AsJson = False) -> None:
     """Show one export."""
-    found = Service(state, server, ca_file).call("GET", f"exports/{segment(name)}")
+    found = service.call("GET", f"exports/{segment(name)}")
     show(found, as_json=as_json, title="export")
 
 
 @export_app.command("set")
+@calls_service
 def export_set(
+    service: Service,
     name: Name,
     allow: Allow = None,
     security: Security = None,
     read_only: Annotated[
         bool | None, typer.Option("--read-only/--read-write", help="Whether nobody writes.")
     ] = None,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
+    audit: Audit = None,
 ) -> None:
     """Change who may do what; --allow replaces all rules."""
     changes: dict[str, Any] = {}
@@ -120,18 +119,20 @@ def export_set(
         changes["security"] = security
     if read_only is not None:
         changes["read_only"] = read_only
+    if audit is not None:
+        changes["audit"] = audit
     if not changes:
-        raise ConfigError("nothing is to be changed", "give --allow, --security, --read-only or --read-write")
-    service = Service(state, server, ca_file)
+        raise ConfigError(
+            "nothing is to be changed", "give --allow, --security, --audit, --read-only or --read-write"
+        )
     where = f"exports/{segment(name)}"
     service.call("PATCH", where, changes, If_Match=service.send("GET", where).headers["etag"])
     out().print(f"changed {escape(name)}")
 
 
 @export_app.command("remove")
-def export_remove(
-    name: Name, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
-) -> None:
+@calls_service
+def export_remove(service: Service, name: Name) -> None:
     """End an export; its files stay."""
-    Service(state, server, ca_file).call("DELETE", f"exports/{segment(name)}")
+    service.call("DELETE", f"exports/{segment(name)}")
     out().print(f"{escape(name)} is not served any more; its files stay")

@@ -7,9 +7,8 @@ import typer
 from rich.markup import escape
 
 from gateway import config_values as values
-from gateway.cli_admin import AsJson, CaFile, Server, Service, segment, show_rows
-from gateway.cli_parts import State, out
-from gateway.config import DEFAULT_STATE
+from gateway.cli_parts import out
+from gateway.cli_service import AsJson, Service, calls_service, segment, show_rows
 from gateway.errors import CaudalError, ConfigError
 
 limit_app = typer.Typer(help="Caps on what clients read and write.", no_args_is_help=True)
@@ -24,7 +23,9 @@ def _given(option: str, text: str | None, parse: Callable[[object], Any]) -> flo
 
 
 @limit_app.command("set")
+@calls_service
 def limit_set(
+    service: Service,
     name: Name,
     export: Annotated[
         str | None, typer.Option("--export", help="Of all clients of an export together.")
@@ -38,9 +39,6 @@ def limit_set(
     burst: Annotated[
         str, typer.Option("--burst", help="Unused credit that may be used at once: 10s.")
     ] = "1s",
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
 ) -> None:
     """Make a limit, or replace it. Without --export and --client it is that of the whole server."""
     body: dict[str, Any] = {
@@ -50,7 +48,6 @@ def limit_set(
         "burst_s": _given("--burst", burst, values.seconds(0, 3600)),
     }
     body |= {key: value for key, value in (("export", export), ("client", client)) if value is not None}
-    service = Service(state, server, ca_file)
     where = f"limits/{segment(name)}"
     headers: dict[str, str] = {}
     try:
@@ -63,11 +60,10 @@ def limit_set(
 
 
 @limit_app.command("list")
-def limit_list(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def limit_list(service: Service, as_json: AsJson = False) -> None:
     """Show the limits and what they did."""
-    rows = Service(state, server, ca_file).call("GET", "limits")["items"]
+    rows = service.call("GET", "limits")["items"]
     if not as_json:
         for row in rows:
             row["of"] = row["export"] or row["client"] or "server"
@@ -79,9 +75,8 @@ def limit_list(
 
 
 @limit_app.command("remove")
-def limit_remove(
-    name: Name, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
-) -> None:
+@calls_service
+def limit_remove(service: Service, name: Name) -> None:
     """End a limit."""
-    Service(state, server, ca_file).call("DELETE", f"limits/{segment(name)}")
+    service.call("DELETE", f"limits/{segment(name)}")
     out().print(f"removed {escape(name)}")

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 from rich.markup import escape
 
-from gateway.cli_admin import AsJson, CaFile, Server, Service, show, show_rows
-from gateway.cli_parts import State, out
-from gateway.config import DEFAULT_STATE
+from gateway.cli_parts import out
+from gateway.cli_service import AsJson, Service, calls_service, show, show_rows
 from gateway.config_values import human
 from gateway.errors import ConfigError
 
@@ -39,19 +38,17 @@ To = Annotated[str, typer.Option("--to", help="The same, or now.")]
 
 
 @meter_app.command("show")
+@calls_service
 def meter_show(
+    service: Service,
     from_: From = "-24h",
     to: To = "now",
     as_csv: Annotated[bool, typer.Option("--csv", help="By hour, as CSV.")] = False,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a time used and cost."""
     now_s = time.clock_gettime(time.CLOCK_REALTIME)
     query = f"?from={moment(from_, now_s):.3f}&to={moment(to, now_s):.3f}"
-    service = Service(state, server, ca_file)
     if as_csv:
         typer.echo(service.call("GET", f"meter.csv{query}"), nl=False)
         return
@@ -96,7 +93,9 @@ def _time(at_s: float) -> str:
 
 
 @meter_app.command("prices")
+@calls_service
 def meter_prices(
+    service: Service,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="ITEM=PRICE", help="Sets the price of an item.")
     ] = None,
@@ -104,13 +103,9 @@ def meter_prices(
     budget_month: Annotated[
         float | None, typer.Option("--budget-month", help="What a calendar month (UTC) may cost.")
     ] = None,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the price sheet, or change it."""
-    service = Service(state, server, ca_file)
     answer = service.send("GET", "meter/prices")
     found: dict[str, Any] = answer.json()
     if changes or currency or budget_month is not None:

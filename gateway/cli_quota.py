@@ -9,9 +9,8 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from gateway.cli_admin import AsJson, CaFile, Server, Service, show_rows
-from gateway.cli_parts import State, out
-from gateway.config import DEFAULT_STATE
+from gateway.cli_parts import out
+from gateway.cli_service import AsJson, Service, calls_service, show_rows
 from gateway.config_values import human, seconds, size, whole
 from gateway.errors import CaudalError, ConfigError
 
@@ -58,16 +57,15 @@ def _number(name: str, text: str, parse: Any) -> int | None:
 
 
 @quota_app.command("set")
+@calls_service
 def quota_set(
+    service: Service,
     path: Path,
     bytes: Bytes = None,
     soft_bytes: SoftBytes = None,
     inodes: Inodes = None,
     soft_inodes: SoftInodes = None,
     grace: Grace = None,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Limit a directory, or change its limits; what is not named stays."""
@@ -86,7 +84,6 @@ def quota_set(
         raise ConfigError(
             "no limit is named", "give --bytes, --inodes, --soft-bytes, --soft-inodes or --grace"
         )
-    service = Service(state, server, ca_file)
     found = _find(service, path)
     if found is None:
         made = service.call("POST", "quotas", {"path": path, **body})
@@ -98,45 +95,31 @@ def quota_set(
 
 
 @quota_app.command("list")
-def quota_list(
-    state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None, as_json: AsJson = False
-) -> None:
+@calls_service
+def quota_list(service: Service, as_json: AsJson = False) -> None:
     """Show all directories with limits, and what they hold."""
-    _show(Service(state, server, ca_file).all_of("quotas"), as_json=as_json)
+    _show(service.all_of("quotas"), as_json=as_json)
 
 
 @quota_app.command("show")
-def quota_show(
-    path: Path,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_service
+def quota_show(service: Service, path: Path, as_json: AsJson = False) -> None:
     """Show the limits of a directory, and what it holds."""
-    _show([_needed(Service(state, server, ca_file), path)], as_json=as_json, single=True)
+    _show([_needed(service, path)], as_json=as_json, single=True)
 
 
 @quota_app.command("remove")
-def quota_remove(
-    path: Path, state: State = DEFAULT_STATE, server: Server = None, ca_file: CaFile = None
-) -> None:
+@calls_service
+def quota_remove(service: Service, path: Path) -> None:
     """Take the limits of a directory away. What it holds stays."""
-    service = Service(state, server, ca_file)
     service.call("DELETE", f"quotas/{_needed(service, path)['id']}")
     out().print(f"removed the limits of {escape(path)}")
 
 
 @quota_app.command("tree")
-def quota_tree(
-    path: Path,
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_service
+def quota_tree(service: Service, path: Path, as_json: AsJson = False) -> None:
     """Show what is below a directory and below each directory in it."""
-    service = Service(state, server, ca_file)
     tree = service.call("GET", f"tree?path={quote(path, safe='')}&limit=200")
     cursor = tree["next_cursor"]
     while cursor is not None and len(tree["items"]) < TREE_ROWS:
@@ -156,17 +139,16 @@ def quota_tree(
 
 
 @quota_app.command("usage")
+@calls_service
 def quota_usage(
+    service: Service,
     by: Annotated[str, typer.Option("--by", help="user or group.")] = "user",
-    state: State = DEFAULT_STATE,
-    server: Server = None,
-    ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what users or groups own, by their numbers."""
     if by not in ("user", "group"):
         raise ConfigError(f"--by {by} is neither user nor group", "give one of them")
-    rows = Service(state, server, ca_file).all_of(f"usage/{by}s")
+    rows = service.all_of(f"usage/{by}s")
     if not as_json:
         for row in rows:
             row["allocated"] = human(row["allocated_bytes"])

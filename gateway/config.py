@@ -44,6 +44,8 @@ class Config:
     admin_port: int
     admin_database: str
     admin_syslog: str
+    audit: str
+    audit_syslog: str
     admin_certificate: Path | None
     admin_certificate_key: Path | None
     clients: tuple[str, ...]
@@ -140,6 +142,16 @@ KEYS: Final[dict[str, Key]] = {
         values.collector,
         fixed(""),
         "Where the audit goes as syslog (RFC 5424): tls://HOST:PORT or tcp://HOST:PORT; empty: nowhere.",
+    ),
+    "audit": Key(
+        values.audit,
+        fixed("off"),
+        "What clients do with files by the export of the configuration that is audited: off, changes (with writes), all.",
+    ),
+    "audit_syslog": Key(
+        values.collector,
+        fixed(""),
+        "Where the audit of files goes as syslog (RFC 5424) beside its files: tls://HOST:PORT or tcp://HOST:PORT.",
     ),
     "admin_certificate": Key(
         values.path_or_none,

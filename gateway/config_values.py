@@ -308,6 +308,13 @@ def collector(value: object) -> str:
     return match[0]
 
 
+def audit(value: object) -> str:
+    """Which operations on files are audited."""
+    if value not in ("off", "changes", "all"):
+        raise WrongValueError(f"{value!r} is no level of an audit", "give off, changes or all")
+    return str(value)
+
+
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)

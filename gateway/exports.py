@@ -17,11 +17,12 @@ from gateway.errors import ControlError
 from gateway.state import StateDir, write_atomically
 
 REMEDY: Final = "add its exports anew"
-FORMAT: Final = 1
+FORMAT: Final = 2
 CONFIGURED_ID: Final = 1
 CONFIGURED_NAME: Final = "main"
 """How the export of the configuration is called; it is changed there."""
 MAX_ID: Final = 65_000
+SKIPPED_IDS: Final = 32
 MAX_EXPORTS: Final = 500
 MAX_RULES: Final = 100
 FACTORY: Final = "gateway.fsal:create_export"
@@ -34,6 +35,7 @@ SECURITY: Final = ("sys", "none")
 
 Access = Literal["rw", "ro", "none"]
 Squash = Literal["none", "root", "all"]
+Audit = Literal["off", "changes", "all"]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +47,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator asks for. path: a directory of the file system; pseudo: the path that clients mount."""
+    """What an operator asks for. path: a directory of the file system; pseudo: the path that clients mount. audit: which of
+    its clients' operations are told: changes and writes, or reads too.
+    """
 
     name: str
     path: str
@@ -53,6 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...]
     security: tuple[str, ...] = ("sys",)
     read_only: bool = False
+    audit: Audit = "off"
 
 
 class Export(Wanted, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +142,13 @@ def read(state: StateDir) -> Kept:
 def write(state: StateDir, kept: Kept) -> None:
     """Keeps it; durable when this returns."""
     write_atomically(state.exports_file, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+
+
+def skip_ids(state: StateDir) -> None:
+    """After a recovery: exports that came after the copy was made have had the next identities. Raises StartError."""
+    kept = read(state)
+    if kept.exports:
+        write(state, msgspec.structs.replace(kept, next_id=min(MAX_ID, kept.next_id + SKIPPED_IDS)))
 
 
 def write_conf(state: StateDir, kept: Kept, *, manage_gids: bool) -> None:

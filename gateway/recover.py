@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from gateway import _core
+from gateway import _core, exports
 from gateway.config import Config
 from gateway.data.restore import NothingToRestoreError, Restored, restore
 from gateway.errors import Reason, StartError
@@ -24,7 +24,7 @@ from gateway.metadata import checkpoint, snapshot
 from gateway.metadata.attributes import Counts
 from gateway.metadata.database import Database, forget_fact, read_meta, sqlite_url
 from gateway.metadata.errors import MetadataError
-from gateway.objects import backup_chain, core_options, keys, open_root_store
+from gateway.objects import backup_chain, core_options, keys, open_root_store, settings_backup
 from gateway.objects.backup_format import NewerBackupError
 from gateway.objects.backup_store import BackupStore
 from gateway.objects.container import RootStore
@@ -92,6 +92,7 @@ def recover(
                 )
                 _core.failpoint("recover.after_database")
                 write_atomically(state.config_file, config.file_text().encode())
+                _bring_settings(store, state, upto_ms, tell)
                 if not adopts:
                     # The journal of before is given up: the next start begins one.
                     ownership.update(membership=None)
@@ -259,12 +260,28 @@ def _marked(state: StateDir, fs_id: bytes) -> Generator[StateDir]:
             os.close(lock)
 
 
+def _bring_settings(
+    store: BackupStore, state: StateDir, upto_ms: int | None, tell: Callable[[str], None]
+) -> None:
+    """Exports, limits and tiering, as of their newest copy."""
+    try:
+        names = settings_backup.restore(store, store.list(), state, upto_ms=upto_ms, tell=tell)
+    except NewerBackupError as error:
+        raise StartError(str(error), "install that version or a later one", Reason.NEWER_FORMAT) from error
+    except _core.StoreError as error:
+        raise StartError(f"the store failed: {error}", "try again", Reason.STORE_UNREACHABLE) from error
+    if names:
+        tell(f"brought back {', '.join(names)}")
+    exports.skip_ids(state)
+
+
 def _wipe(state: StateDir) -> None:
     """Takes away what a recovery makes; the mark stays."""
     database = state.metadata_file
     for suffix in ("", "-wal", "-shm", "-journal"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
-    for leftover in (state.config_file, state.owner_file, *state.root.glob(".*.????????")):
+    settings = settings_backup.files_of(state).values()
+    for leftover in (state.config_file, state.owner_file, *settings, *state.root.glob(".*.????????")):
         leftover.unlink(missing_ok=True)
 
 

@@ -95,6 +95,15 @@ class StateDir:
         return self.root / "exports.json"
 
     @property
+    def audit(self) -> Path:
+        """The audit of file operations: who did what, so no part of a support bundle."""
+        return self.root / "audit"
+
+    @property
+    def tiering_file(self) -> Path:
+        return self.root / "tiering.json"
+
+    @property
     def limits_file(self) -> Path:
         return self.root / "limits.json"
 

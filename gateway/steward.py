@@ -9,6 +9,7 @@ import argparse
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway import _core, backuper, checkpointer, log, pack_proposals
+from gateway import _core, backuper, checkpointer, file_audit, log, pack_work
 from gateway.backuper import Backuper
 from gateway.checkpointer import Checkpointer
 from gateway.config import Config, effective
@@ -26,13 +27,17 @@ from gateway.control import ControlClient
 from gateway.errors import BUSY, STORE_AWAY, CaudalError, ControlError, NotRunningError, Reason, StartError
 from gateway.journal_reader import MirroredTail
 from gateway.metadata import usage
-from gateway.metadata.database import Database, read_meta, sqlite_url
+from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.usage import Move
 from gateway.objects import backup_memo, core_options, keys
 from gateway.objects.backup_store import BackupStore
 from gateway.objects.key_file import read_key_file
+from gateway.objects.settings_backup import SettingsBackup
+from gateway.objects.tiers import open_tiers
+from gateway.pack_tiering import Tiering
 from gateway.processes import die_with_parent
 from gateway.state import StateDir
+from gateway.syslog import Collector
 
 logger = structlog.get_logger(__name__)
 
@@ -41,7 +46,6 @@ RETRY_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 # A round of compaction reads and writes packs before it answers.
 PACKS_TIMEOUT_S: Final = 900.0
-LISTING_FACTOR: Final = 10
 JOIN_TIMEOUT_S: Final = 5.0
 WAKE_PAUSE_S: Final = 0.01
 NICENESS: Final = 5
@@ -70,14 +74,36 @@ class ControlOwner:
         """Tells why checkpoints fail, for the status; None: they do not any more."""
         self._client.call("checkpoint_trouble", error=error)
 
-    def packs_dead(self, packs: Sequence[int]) -> None:
-        self._client.call("packs_dead", packs=list(packs))
+    def checkpoint_lsns(self) -> tuple[int, int]:
+        position = self.checkpoint_position()
+        return position.durable_lsn, position.known_lsn
 
-    def packs_compact(self, moves: Sequence[Move]) -> None:
-        self._client.call("packs_compact", moves=[list(move) for move in moves])
+    def packs_dead(self, packs: Sequence[int]) -> list[int]:
+        return [int(pack) for pack in self._client.call("packs_dead", packs=list(packs))["deleted"]]
 
-    def packs_unnamed(self, from_epoch: int) -> None:
-        self._client.call("packs_unnamed", from_epoch=from_epoch)
+    def packs_compact(self, moves: Sequence[Move]) -> int:
+        return int(self._client.call("packs_compact", moves=[list(move) for move in moves])["moved_pieces"])
+
+    def packs_unnamed(self, from_epoch: int) -> int:
+        return int(self._client.call("packs_unnamed", from_epoch=from_epoch)["deleted"])
+
+    def audit_take(self, most: int) -> dict[str, Any]:
+        return dict(self._client.call("audit_take", most=most))
+
+    def packs_read(self) -> list[int]:
+        return [int(pack) for pack in self._client.call("packs_read")]
+
+    def tiering(self) -> dict[str, Any]:
+        return dict(self._client.call("tiering"))
+
+    def next_job(self, timeout_s: float) -> dict[str, Any] | None:
+        return self._client.call("steward_job_next", timeout_s=timeout_s)
+
+    def job_progress(self, number: str, progress: Mapping[str, object]) -> bool:
+        return bool(self._client.call("steward_job_progress", id=number, progress=dict(progress)))
+
+    def job_ended(self, number: str, error: str | None) -> None:
+        self._client.call("steward_job_ended", id=number, error=error)
 
     def backup_position(self) -> backuper.Position:
         return backuper.Position(**self._client.call("backup_position"))
@@ -172,6 +198,10 @@ def _now_s() -> float:
     return time.clock_gettime(time.CLOCK_REALTIME)
 
 
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_REALTIME)
+
+
 def _reason(error: Exception) -> str:
     """One line for people: of the database's errors without the statement."""
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
@@ -201,6 +231,7 @@ class Steward:
         others = [
             threading.Thread(target=self._collect, name="collect", daemon=True),
             threading.Thread(target=self._backup, name="backup", daemon=True),
+            threading.Thread(target=self._audit, name="audit", daemon=True),
         ]
         for thread in others:
             thread.start()
@@ -248,16 +279,25 @@ class Steward:
                 # Whoever seals with a key must have let the store know it.
                 keys.remember(objects, ring)
 
+        store = BackupStore(objects, self._fs_id, ring)
+        self._settings = SettingsBackup(
+            store,
+            state,
+            retention_s=config.backup_retention_s,
+            now_ns=_now_ns,
+            may_delete=self._backup_owner.may_delete_backups,
+            failpoint=_core.failpoint,
+        )
         return Backuper(
             self._database,
-            BackupStore(objects, self._fs_id, ring),
+            store,
             self._backup_owner,
             self._tail_by(self._backup_owner),
             state.root / backup_memo.FOLDER,
             backuper.Settings(config.backup_retention_s, config.gc_interval_s),
             dead_waiting=self._dead_waiting,
             reload_keys=reload_keys,
-            now_ns=lambda: time.clock_gettime_ns(time.CLOCK_REALTIME),
+            now_ns=_now_ns,
             monotonic_s=time.monotonic,
             token=lambda: secrets.token_hex(8),
             failpoint=_core.failpoint,
@@ -285,45 +325,37 @@ class Steward:
             owner.wait_work("backup", pause_s)
 
         Loop("backup", self._config.backup_interval_s, self._stop, idle).run(
-            self._backuper.step, after_failure, owner.backup_trouble
+            self._backup_step, after_failure, owner.backup_trouble
         )
+
+    def _backup_step(self) -> bool:
+        more = self._backuper.step()
+        self._settings.step(lambda: self._backup_owner.backup_position().epoch)
+        return more
+
+    def _audit(self) -> None:
+        owner = ControlOwner(self._socket, CALL_TIMEOUT_S)
+        collector = self._config.audit_syslog
+        sender = file_audit.Sender(Collector(collector), socket.gethostname()) if collector else None
+        state = StateDir(self._config.state)
+        audit = file_audit.FileAudit(owner, file_audit.AuditFile(state.audit), sender, _now_s)
+        file_audit.run(audit, self._stop, owner.close)
 
     def _collect(self) -> None:
         owner = ControlOwner(self._socket, PACKS_TIMEOUT_S)
         config = self._config
-        # Looking for packs that a crash left behind lists the whole store: seldom.
-        listing_s = max(LISTING_FACTOR * config.gc_interval_s, config.gc_grace_s)
-        listed_at_s = time.monotonic()
-
-        def turn() -> bool:
-            nonlocal listed_at_s
-            if self._stop.wait(config.gc_interval_s):
-                return False
-            upto_lsn = self._backuper.oldest_lsn
-            if upto_lsn is None:
-                # What backups need is not known yet, and may be anything.
-                return False
-            if time.monotonic() - listed_at_s >= listing_s:
-                owner.packs_unnamed(self._unnamed_from_epoch())
-                listed_at_s = time.monotonic()
-            pack_proposals.propose(
-                self._database,
-                owner,
-                grace_s=config.gc_grace_s,
-                upto_lsn=upto_lsn,
-                now_s=_now_s,
-            )
-            return False
-
-        Loop("collect", 0.0, self._stop).run(turn, owner.close)
-
-    def _unnamed_from_epoch(self) -> int:
-        """The first epoch whose unnamed packs no retained backup can name: not even one of a history that was left behind
-        when this database was recovered from an earlier moment.
-        """
-        with self._database.reader() as connection:
-            forked_epoch = int(read_meta(connection).get("forked_epoch", 0))
-        return forked_epoch if self._backuper.oldest_epoch < forked_epoch else 0
+        settings = pack_work.Settings(config.gc_interval_s, config.gc_grace_s)
+        tiers = Tiering(
+            self._database,
+            owner,
+            lambda: open_tiers(config.store, os.environ),
+            now_s=_now_s,
+            monotonic_s=time.monotonic,
+        )
+        work = pack_work.PackWork(
+            self._database, owner, self._backuper, settings, self._stop, tiers, now_s=_now_s
+        )
+        Loop("collect", 0.0, self._stop).run(work.turn, owner.close)
 
 
 def main() -> None:

@@ -1,24 +1,19 @@
 """The block cache: its size, shelves, what is warmed and pinned, its policy; and who uses the file system most just now."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.guard import GuardedRoute, needs
-from admin_api.operations import CancelledError, Progress
-from admin_api.problems import Problem, responses
+from admin_api.problems import responses
 from admin_api.routes.common import Caller, Here, audit
+from admin_api.routes.jobs import TIMEOUT_S, begin
 from admin_api.routes.parts import OperationView
-from admin_api.security import Principal, Role
-from admin_api.services import Services
+from admin_api.security import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["cache"])
-TIMEOUT_S: Final = 120.0
 ASK_TIMEOUT_S: Final = 20.0
-POLL_S: Final = 0.25
 CHANGES: Final = responses(400, 401, 403, 409, 422, 503)
 WORK: Final = responses(400, 401, 403, 409, 422, 429, 503)
 READS: Final = responses(401, 403, 409, 503)
@@ -109,41 +104,6 @@ class Pins(BaseModel):
     items: list[Pin]
 
 
-def _job(
-    here: Services, caller: Principal, response: Response, kind: str, op: str, path: str
-) -> OperationView:
-    """Has the gateway begin a job, and follows it as an operation."""
-    number = str(here.link.change(op, TIMEOUT_S, path=path)["id"])
-
-    def cancel() -> None:
-        here.link.ask("cache_job_cancel", id=number)
-
-    try:
-        made = here.operations.start(kind, caller.name, _follow(here, number), cancel)
-    except Problem:
-        cancel()
-        raise
-    audit(here, caller, kind, path)
-    response.headers["Location"] = f"/v1/operations/{made['id']}"
-    return OperationView.model_validate(made)
-
-
-def _follow(here: Services, number: str) -> Callable[[Progress], dict[str, Any]]:
-    def work(progress: Progress) -> dict[str, Any]:
-        while True:
-            job = here.link.ask("cache_job", id=number)
-            progress(**job["progress"])
-            if job["state"] == "cancelled":
-                raise CancelledError
-            if job["state"] == "failed":
-                raise Problem(409, "failed", str(job["error"]))
-            if job["state"] == "done":
-                return dict(job["progress"])
-            time.sleep(POLL_S)
-
-    return work
-
-
 @router.put("/cache/l1", openapi_extra=needs(Role.ADMIN), responses=CHANGES)
 def resize_l1(here: Here, caller: Caller, body: L1Size) -> CacheSettings:
     """Another size of L1, at once. It lasts over restarts, until the configuration's l1_bytes is changed."""
@@ -171,7 +131,7 @@ def add_shelf(here: Here, caller: Caller, body: NewShelf) -> ShelfSize:
 @router.post("/cache/shelves/drain", status_code=202, openapi_extra=needs(Role.ADMIN), responses=WORK)
 def drain_shelf(here: Here, caller: Caller, response: Response, body: At) -> OperationView:
     """The shelf takes nothing new, and what only it has is copied to the others: an operation. Remove it then."""
-    return _job(here, caller, response, "cache.shelf.drain", "shelf_drain", body.path)
+    return begin(here, caller, response, "cache.shelf.drain", "shelf_drain", body.path, path=body.path)
 
 
 @router.post("/cache/shelves/undrain", status_code=204, openapi_extra=needs(Role.ADMIN), responses=CHANGES)
@@ -200,7 +160,7 @@ def resize_shelf(here: Here, caller: Caller, body: ShelfSize) -> CacheSettings:
 @router.post("/cache/warm", status_code=202, openapi_extra=needs(Role.OPERATOR), responses=WORK)
 def warm(here: Here, caller: Caller, response: Response, body: At) -> OperationView:
     """Brings what a path holds into the cache: an operation."""
-    return _job(here, caller, response, "cache.warm", "cache_warm", body.path)
+    return begin(here, caller, response, "cache.warm", "cache_warm", body.path, path=body.path)
 
 
 class Policy(BaseModel):
@@ -248,7 +208,7 @@ def list_pins(here: Here) -> Pins:
 @router.post("/cache/pins", status_code=202, openapi_extra=needs(Role.OPERATOR), responses=WORK)
 def pin(here: Here, caller: Caller, response: Response, body: At) -> OperationView:
     """Brings what a path holds into L2 and keeps it there: an operation, which fails where it does not fit."""
-    return _job(here, caller, response, "cache.pin", "cache_pin", body.path)
+    return begin(here, caller, response, "cache.pin", "cache_pin", body.path, path=body.path)
 
 
 @router.delete("/cache/pins", status_code=204, openapi_extra=needs(Role.OPERATOR), responses=CHANGES)

@@ -41,6 +41,8 @@ class ExportRule(BaseModel):
 Rules = Annotated[list[ExportRule], Field(min_length=1, max_length=100)]
 Security = Annotated[list[Annotated[str, Field(max_length=16)]], Field(min_length=1, max_length=4)]
 """sys or none."""
+Audit = Literal["off", "changes", "all"]
+"""Which operations of clients are told in the audit of files: changes and writes, or reads too."""
 
 
 class NewExport(BaseModel):
@@ -65,6 +67,7 @@ class NewExport(BaseModel):
     rules: Rules
     security: Security = ["sys"]
     read_only: bool = False
+    audit: Audit = "off"
 
 
 class ExportChange(BaseModel):
@@ -72,6 +75,7 @@ class ExportChange(BaseModel):
     rules: Rules | None = None
     security: Security | None = None
     read_only: bool | None = None
+    audit: Audit | None = None
 
 
 class Export(BaseModel):
@@ -84,6 +88,7 @@ class Export(BaseModel):
     rules: list[ExportRule]
     security: list[str]
     read_only: bool
+    audit: Audit = "off"
     version: int
     configured: bool
     serving: bool

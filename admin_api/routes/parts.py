@@ -1,4 +1,4 @@
-"""The gateway's parts: health, status, journal, cache, objects, config, metrics, events, operations."""
+"""The gateway's parts: health, status, journal, cache, config, metrics, events, operations."""
 
 import asyncio
 import json
@@ -35,16 +35,8 @@ class Part(BaseModel):
     gateway_down: str | None = None
 
 
-def _part(fields: dict[str, Any], age_s: float, why: str | None) -> Part:
+def part_of(fields: dict[str, Any], age_s: float, why: str | None) -> Part:
     return Part.model_validate({**fields, "age_s": age_s, "gateway_down": why})
-
-
-def _named(here: Services, *names: str) -> Part:
-    known = here.link.known()
-    fields: dict[str, Any] = {}
-    for name in names:
-        fields |= known.status.get(name) or {}
-    return _part(fields, known.age_s, known.why)
 
 
 @router.get("/ping", openapi_extra=public())
@@ -67,7 +59,7 @@ def show_health(here: Here) -> Health:
 def show_status(here: Here) -> Part:
     """All figures of the gateway."""
     known = here.link.known()
-    return _part(known.status, known.age_s, known.why)
+    return part_of(known.status, known.age_s, known.why)
 
 
 @router.get("/journal", openapi_extra=needs(Role.VIEWER), responses=READS)
@@ -75,7 +67,7 @@ def show_journal(here: Here) -> Part:
     """Mirrors and their states, fill, age of the oldest unflushed write, commit latency; `flush`: what waits."""
     known = here.link.known()
     fields = {**known.status.get("journal", {}), "flush": known.status.get("flush", {})}
-    return _part(fields, known.age_s, known.why)
+    return part_of(fields, known.age_s, known.why)
 
 
 @router.get("/cache", openapi_extra=needs(Role.VIEWER), responses=READS)
@@ -88,13 +80,7 @@ def show_cache(here: Here) -> Part:
         tier: dict[str, Any] = cache.get(name, {})
         asked = tier.get("hits", 0) + tier.get("misses", 0)
         fields[name] = {**tier, "hit_rate": tier.get("hits", 0) / asked if asked else None}
-    return _part(fields, known.age_s, known.why)
-
-
-@router.get("/objects", openapi_extra=needs(Role.VIEWER), responses=READS)
-def show_objects(here: Here) -> Part:
-    """The object store: its state, requests, bytes, errors, latency."""
-    return _named(here, "objects", "store")
+    return part_of(fields, known.age_s, known.why)
 
 
 class ConfigKey(BaseModel):

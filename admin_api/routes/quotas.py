@@ -33,7 +33,7 @@ GRACE_MAX_S: Final = 10 * 365 * 86400
 # What the gateway says, in the words of HTTP; others of its refusals are conflicts.
 STATUSES: Final = {
     "no_quota": 404,
-    "no_directory": 404,
+    "no_such_path": 404,
     "not_exported": 404,
     "changed_meanwhile": 412,
     "invalid": 422,

@@ -7,7 +7,7 @@ the inode's number is told.
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -19,10 +19,11 @@ DIRECTORIES: Final = 512
 NAMES: Final = 1 << 15
 DEPTH: Final = 64
 FAINT: Final = 0.01
-ROOT: Final = 1
 
 Activity = Callable[[], dict[str, Any]]
 """gateway._core.BlockCache.activity."""
+Tops = Callable[[], Mapping[int, str]]
+"""Mount paths of the exports, by the inodes of their directories."""
 
 
 class Parents:
@@ -44,12 +45,14 @@ class Parents:
         """The directory and the name; None: nobody looked it up of late."""
         return self._young.get(inode) or self._old.get(inode)
 
-    def path(self, inode: int, export: str) -> str | None:
-        """As clients see it; None where a part of it was not looked up of late."""
+    def path(self, inode: int, tops: Mapping[int, str]) -> str | None:
+        """As clients see it, below the nearest of the directories that are exported; None where a part of it was not looked
+        up of late. tops: mount paths by inode.
+        """
         parts: list[str] = []
         for _ in range(DEPTH):
-            if inode == ROOT:
-                return export.rstrip("/") + "".join(f"/{part}" for part in reversed(parts)) or "/"
+            if inode in tops:
+                return tops[inode].rstrip("/") + "".join(f"/{part}" for part in reversed(parts)) or "/"
             found = self.of(inode)
             if found is None:
                 return None
@@ -62,11 +65,11 @@ class Heat:
     """A thread that looks at the core's notes, and what it knows. clock: monotonic seconds."""
 
     def __init__(
-        self, activity: Activity, parents: Parents, export: str, clock: Callable[[], float] = time.monotonic
+        self, activity: Activity, parents: Parents, tops: Tops, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._activity = activity
         self._parents = parents
-        self._export = export
+        self._tops = tops
         self._clock = clock
         self._lock = threading.Lock()
         self._directories: dict[int, list[float]] = {}
@@ -113,20 +116,23 @@ class Heat:
         """The heaviest of clients, files and directories, as rates a second, faded by half in HALF_LIFE_S."""
         with self._lock:
             found, directories = self._found, dict(self._directories)
+        tops = self._tops()
         heaviest = sorted(directories.items(), key=lambda item: -_weight(*item[1]))[:most]
         return {
             "half_life_s": HALF_LIFE_S,
             "all": _rates(found["all"]),
             "clients": [{"address": who, **_rates(rates)} for who, rates in found["clients"][:most]],
-            "files": [{**self._named(inode), **_rates(rates)} for inode, rates in found["files"][:most]],
+            "files": [
+                {**self._named(inode, tops), **_rates(rates)} for inode, rates in found["files"][:most]
+            ],
             "directories": [
-                {**self._named(inode), "operations": round(known[0], 2), "bytes": round(known[1])}
+                {**self._named(inode, tops), "operations": round(known[0], 2), "bytes": round(known[1])}
                 for inode, known in heaviest
             ],
         }
 
-    def _named(self, inode: int) -> dict[str, Any]:
-        return {"inode": inode, "path": self._parents.path(inode, self._export)}
+    def _named(self, inode: int, tops: Mapping[int, str]) -> dict[str, Any]:
+        return {"inode": inode, "path": self._parents.path(inode, tops)}
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):

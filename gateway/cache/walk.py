@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from gateway._core import BLOCK_PAYLOAD_BYTES
-from gateway.errors import ControlError
-from gateway.metadata.attributes import DIRECTORY, REGULAR, ROOT_INODE
+from gateway.metadata.attributes import DIRECTORY, REGULAR
 from gateway.metadata.errors import FsError
 
 PAGE: Final = 128
@@ -22,30 +21,17 @@ Blocks = dict[int, int]
 class Names(Protocol):
     """What is needed of the namespace."""
 
-    def lookup(self, directory: int, name: bytes) -> Any: ...
     def readdir(self, directory: int, after_cookie: int, limit: int) -> list[Any]: ...
 
 
-def resolve(names: Names, export: str, path: str) -> Any:
-    """The attributes of what a path leads to, as clients see it: below the export's path. Raises ControlError."""
-    wanted = [part for part in path.split("/") if part not in ("", ".")]
-    root = [part for part in export.split("/") if part]
-    if not path.startswith("/") or ".." in wanted or wanted[: len(root)] != root:
-        raise ControlError(
-            "no_such_path", f"{path!r} lies in no export", f"give a path as clients mount it: {export}/…"
-        )
-    try:
-        found = names.lookup(ROOT_INODE, b".")
-        for part in wanted[len(root) :]:
-            found = names.lookup(found.inode, part.encode("utf-8", "surrogateescape"))
-    except FsError as error:
-        raise ControlError("no_such_path", f"{path!r} does not exist", "check the path") from error
-    return found
+def parts_of(path: str) -> list[str]:
+    """The names of a path, without what says nothing."""
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def normal(path: str) -> str:
     """One form for each path."""
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    return "/" + "/".join(parts_of(path))
 
 
 def files(names: Names, top: Any) -> Iterator[list[Any]]:

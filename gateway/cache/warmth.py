@@ -46,7 +46,9 @@ class Pin:
 
 
 class Warmth:
-    """For any number of threads. l1_bytes, l2_bytes: what the tiers hold now, 0 for an L2 that is not in use."""
+    """For any number of threads. resolve: the attributes of what a path leads to, as clients see it; raises ControlError.
+    l1_bytes, l2_bytes: what the tiers hold now, 0 for an L2 that is not in use.
+    """
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Warmth:
         extents: walk.Extents,
         tiers: Tiers,
         *,
-        export: str,
+        resolve: Callable[[str], Any],
         l1_bytes: Callable[[], int],
         l2_bytes: Callable[[], int],
     ) -> None:
@@ -63,7 +65,7 @@ class Warmth:
         self._names = names
         self._extents = extents
         self._tiers = tiers
-        self._export = export
+        self._resolve = resolve
         self._l1_bytes = l1_bytes
         self._l2_bytes = l2_bytes
         self._lock = threading.RLock()
@@ -84,7 +86,7 @@ class Warmth:
 
     def warm(self, path: str) -> Callable[[Job], None]:
         """The work of a job that brings a tree into L2, or into L1 where there is no L2. Raises ControlError."""
-        walk.resolve(self._names, self._export, path)
+        self._resolve(path)
         return lambda job: self._warm(path, job)
 
     def _warm(self, path: str, job: Job) -> None:
@@ -102,7 +104,7 @@ class Warmth:
         """The blocks of a tree. Raises ControlError, CancelledError."""
         blocks: Blocks = {}
         files = 0
-        for page in walk.files(self._names, walk.resolve(self._names, self._export, path)):
+        for page in walk.files(self._names, self._resolve(path)):
             for attributes in page:
                 walk.add(blocks, self._extents(attributes.inode))
             files += len(page)
@@ -149,7 +151,7 @@ class Warmth:
 
     def pin(self, path: str) -> Callable[[Job], None]:
         """The work of a job that pins a tree. Raises ControlError."""
-        walk.resolve(self._names, self._export, path)
+        self._resolve(path)
         if not self._l2_bytes():
             raise ControlError(
                 "no_l2", "pins are kept in L2, and no shelf is in use", "`caudal cache shelf add` adds one"

@@ -22,10 +22,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a round did: packs deleted, pieces moved."""
+    """What a round did: packs deleted, pieces moved. lsn: of its last record, which need not be durable yet; 0: none."""
 
-    deleted: int = 0
+    deleted: tuple[int, ...] = ()
     moved_pieces: int = 0
+    lsn: int = 0
 
 
 class Collector:
@@ -57,10 +58,11 @@ class Collector:
                 _core.failpoint("gc.before_delete")
                 self._core.delete_pack(pack)
                 _core.failpoint("gc.after_delete")
+            lsn = 0
             if dead:
-                self._namespace.drop_packs(dead)
+                lsn = self._namespace.drop_packs(dead)
                 log.info("deleted packs without live extents", packs=len(dead))
-            return Collected(deleted=len(dead))
+            return Collected(tuple(dead), lsn=lsn)
 
     def compact(self, moves: Sequence[Move]) -> Collected:
         """Writes the live pieces of mostly dead packs into new ones. Pieces that moved meanwhile are left alone."""
@@ -74,8 +76,8 @@ class Collector:
             except BaseException:
                 batch.abort()
                 raise
-            self._namespace.flush_commit(batch)
-            return Collected(moved_pieces=len(here))
+            lsn = self._namespace.flush_commit(batch)
+            return Collected(moved_pieces=len(here), lsn=lsn)
 
     def delete_unnamed(self, from_epoch: int = 0) -> Collected:
         """Deletes packs that no transaction ever named: left by a flush that a crash cut off.
@@ -86,14 +88,14 @@ class Collector:
         """
         with self._lock:
             now_s = self._now_s()
-            deleted = 0
+            deleted: list[int] = []
             for pack, _bytes, modified_s in self._core.list_packs():
                 old_epoch = from_epoch <= pack >> 40 < self._epoch
                 if now_s - modified_s < self._unnamed_grace_s or not old_epoch:
                     continue
                 if self._namespace.live_bytes(pack) is None:
                     self._core.delete_pack(pack)
-                    deleted += 1
+                    deleted.append(pack)
             if deleted:
-                log.info("deleted packs that no transaction names", packs=deleted)
-            return Collected(deleted=deleted)
+                log.info("deleted packs that no transaction names", packs=len(deleted))
+            return Collected(deleted=tuple(deleted))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway import config, log
 from gateway.exports import CONFIGURED_ID
-from gateway.fsal.filesystem import CaudalFsal
+from gateway.fsal.audited import AuditedFsal
 from gateway.fsal.owner import Owner
 from gateway.pyganesha import Fsal, UpcallsLike
 from gateway.state import StateDir
@@ -49,8 +49,10 @@ def _fsal(owner: Owner, export_id: int, on_ready: Callable[[UpcallsLike], None])
         owner.exports.counted(export_id, upcalls.usage)
         on_ready(upcalls)
 
-    return CaudalFsal(
+    return AuditedFsal(
         owner.namespace,
+        notes=owner.caching.cache,
+        export_id=export_id,
         fsid=(int.from_bytes(owner.fs_id[:8], "big") >> 1, int.from_bytes(owner.fs_id[8:], "big") >> 1),
         io_capsule=owner.core.io_capsule(),
         fs_info=owner.fs_info,

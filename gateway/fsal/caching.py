@@ -63,14 +63,14 @@ class Caching:
             owner.namespace,
             self._extents,
             self.tiers,
-            export=config.export,
+            resolve=owner.paths.resolve,
             l1_bytes=lambda: self.tiers.l1_bytes,
             l2_bytes=self.l2_bytes,
         )
 
         clock = SystemClock()
         self.parents = Parents()
-        self.heat = Heat(self.cache.activity, self.parents, config.export)
+        self.heat = Heat(self.cache.activity, self.parents, owner.paths.pseudos)
         self.elastic = Elastic(
             lambda: cast("dict[str, Any]", owner.core.stats()),
             self.tiers,

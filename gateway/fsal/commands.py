@@ -1,4 +1,4 @@
-"""Operations of the control socket that the server process answers: status, flush, cache, checkpoint, garbage collection."""
+"""Operations of the control socket that the server process answers: status, flush, cache, checkpoint."""
 
 import os
 import time
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
-from gateway._core import CoreError, StoreError
-from gateway.control import ControlServer, Handler
-from gateway.errors import STORE_AWAY, ControlError
+from gateway._core import CoreError
+from gateway.control import ControlServer
+from gateway.errors import ControlError
 from gateway.fsal.backups import BackupCommands
 from gateway.fsal.cache_commands import CacheCommands
 from gateway.fsal.mirrors import alerts
@@ -39,9 +39,6 @@ class Commands:
             "checkpoint_position": self.checkpoint_position,
             "checkpointed": self.checkpointed,
             "checkpoint_trouble": self.checkpoint_trouble,
-            "packs_dead": _asks_the_store(self.packs_dead),
-            "packs_compact": _asks_the_store(self.packs_compact),
-            "packs_unnamed": _asks_the_store(self.packs_unnamed),
             "repair": self.repair,
             "ownership": self.ownership,
         }.items():
@@ -79,6 +76,7 @@ class Commands:
             "disks": self._disks(),
             "quotas": figures(owner.namespace),
             "exports": by_export,
+            "audit": owner.audit.status(),
             "namespace": {
                 "inodes": counts.inodes,
                 "bytes": counts.bytes,
@@ -182,18 +180,6 @@ class Commands:
         error = fields.get("error")
         self._checkpoint_error = None if error is None else str(error)
 
-    def packs_dead(self, fields: Mapping[str, Any]) -> dict[str, int]:
-        return {"deleted": self._owner.collector.delete_dead([int(pack) for pack in fields["packs"]]).deleted}
-
-    def packs_compact(self, fields: Mapping[str, Any]) -> dict[str, int]:
-        """`moves`: lists of inode, offset, length, pack, pack offset."""
-        moves = [(int(m[0]), int(m[1]), int(m[2]), int(m[3]), int(m[4])) for m in fields["moves"]]
-        return {"moved_pieces": self._owner.collector.compact(moves).moved_pieces}
-
-    def packs_unnamed(self, fields: Mapping[str, Any]) -> dict[str, int]:
-        """`from_epoch`: packs of earlier ones are left alone, for a retained backup may name them."""
-        return {"deleted": self._owner.collector.delete_unnamed(int(fields.get("from_epoch", 0))).deleted}
-
     def repair(self, fields: Mapping[str, Any]) -> dict[str, int]:
         """Row operations of fsck, as the hexadecimal form of a ROWS payload, in one transaction."""
         return {"lsn": self._owner.namespace.repair(decode(bytes.fromhex(fields["rows"])))}
@@ -211,17 +197,3 @@ def _disk(directory: Path) -> dict[str, object]:
         "total_bytes": status.f_blocks * status.f_frsize,
         "device": device,
     }
-
-
-def _asks_the_store(handler: Handler) -> Handler:
-    """A handler that needs the store, which may be away: no fault of the server."""
-
-    def handle(fields: Mapping[str, Any]) -> object:
-        try:
-            return handler(fields)
-        except StoreError as error:
-            raise ControlError(
-                STORE_AWAY, str(error), "`caudal status` tells of the store's state"
-            ) from error
-
-    return handle

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.errors import ControlError
 from gateway.exports import CONFIGURED_NAME, Export, Kept, Wanted, overlaps
+from gateway.fsal.client_paths import Top
 from gateway.metadata.attributes import DIRECTORY, ROOT_INODE
 from gateway.metadata.errors import FsError
 from gateway.metadata.namespace import Namespace
@@ -35,6 +37,7 @@ _FAILED: Final = re.compile(rb":Error while parsing (?:EXPORT entries|new config
 
 
 USAGE: Final = ("reads", "read_bytes", "writes", "written_bytes")
+TIERS: Final = ("l1_reads", "l2_reads", "store_reads")
 Usage = tuple[int, int, int, int]
 NO_USAGE: Final = (0, 0, 0, 0)
 
@@ -103,6 +106,8 @@ class Exports:
         self._usage: dict[int, Callable[[], Usage | None]] = {}
         self._last: dict[int, Usage] = {}
         self._gone = (0, 0, 0, 0)
+        self.tier_reads: Callable[[], list[tuple[int, int, int, int]]] = list
+        """Reads by export and tier, from the core."""
         self.on_change: Callable[[], None] = lambda: None
         self._open_lock = threading.Lock()
 
@@ -138,6 +143,24 @@ class Exports:
         if known is not None and last:
             self._on_closed()
 
+    def tops(self) -> list[Top]:
+        """The exports whose directories are there, that of the configuration first."""
+        found = [Top(CONFIGURED_NAME, self._config.export, ROOT_INODE)]
+        for export in self._kept.exports:
+            inode = self._open.get(export.id)
+            if inode is None:
+                # Ganesha opens them when the first is served; who asks before that sees them too.
+                with suppress(ControlError):
+                    inode = directory_at(self._namespace, export.path)
+            if inode is not None:
+                found.append(Top(export.name, export.pseudo, inode))
+        return found
+
+    def audited(self) -> dict[int, str]:
+        """What is audited, by the exports' numbers."""
+        others = {one.id: one.audit for one in self._kept.exports}
+        return {files.CONFIGURED_ID: self._config.audit, **others}
+
     def ids(self) -> dict[str, int]:
         """The numbers of the exports, by name."""
         return {CONFIGURED_NAME: files.CONFIGURED_ID} | {one.name: one.id for one in self._kept.exports}
@@ -150,6 +173,7 @@ class Exports:
     def usage(self) -> tuple[Usage, list[dict[str, object]]]:
         """What clients have moved since the start: in all, and by export."""
         names = {export_id: name for name, export_id in self.ids().items()}
+        tiers = {export_id: reads for export_id, *reads in self.tier_reads()}
         with self._open_lock:
             for export_id, ask in self._usage.items():
                 self._last[export_id] = ask() or self._last.get(export_id, NO_USAGE)
@@ -158,7 +182,12 @@ class Exports:
         for one in found.values():
             total = _sum(total, one)
         rows: list[dict[str, object]] = [
-            {"name": names[export_id], "id": export_id, **dict(zip(USAGE, one, strict=True))}
+            {
+                "name": names[export_id],
+                "id": export_id,
+                **dict(zip(USAGE, one, strict=True)),
+                **dict(zip(TIERS, tiers.get(export_id, (0, 0, 0)), strict=True)),
+            }
             for export_id, one in found.items()
             if export_id in names
         ]
@@ -181,6 +210,7 @@ class Exports:
             "rules": [rule],
             "security": ["sys"],
             "read_only": False,
+            "audit": config.audit,
             "version": 1,
             "configured": True,
             "serving": True,
@@ -220,9 +250,9 @@ class Exports:
                 )
 
     def set(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Changes rules, security or read_only of `name`, where its version is `version` (None: whatever it is)."""
+        """Changes rules, security, read_only or audit of `name`, where its version is `version` (None: whatever it is)."""
         changes: dict[str, Any] = dict(fields["changes"])
-        if unknown := set(changes) - {"rules", "security", "read_only"}:
+        if unknown := set(changes) - {"rules", "security", "read_only", "audit"}:
             raise files.wrong(
                 f"{', '.join(sorted(unknown))} cannot be changed", "remove the export and add another"
             )

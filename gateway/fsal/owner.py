@@ -23,8 +23,10 @@ from gateway.control import ControlServer
 from gateway.data.collector import Collector
 from gateway.data.flusher import Flusher, FlushSettings
 from gateway.errors import Reason, StartError
+from gateway.fsal.audit import Audit
 from gateway.fsal.backups import Progress
 from gateway.fsal.caching import Caching, kept_settings
+from gateway.fsal.client_paths import ClientPaths
 from gateway.fsal.client_records import ClientRecords
 from gateway.fsal.commands import Commands
 from gateway.fsal.encryption import Encryption
@@ -34,6 +36,7 @@ from gateway.fsal.heap import HeapTrimmer
 from gateway.fsal.lease_keeper import LeaseKeeper
 from gateway.fsal.limits import LimitKeeper
 from gateway.fsal.mirrors import Mirrors, published
+from gateway.fsal.pack_commands import PackCommands
 from gateway.fsal.quota_commands import QuotaCommands, SoftLimits
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
@@ -155,13 +158,16 @@ class Owner:
         self._answer(state, cached)
 
     def _answer(self, state: StateDir, cached: Settings) -> None:
+        self.exports = Exports(self.config, self.namespace, Reload(state), self.close)
+        self.paths = ClientPaths(self.namespace, self.exports.tops)
         self.caching = Caching(self, state, cached)
         self._stack.callback(self.caching.stop)
         self.caching.start()
         self.control = ControlServer(state.control_socket)
         Commands(self).register(self.control)
         self.mirrors.register(self.control)
-        QuotaCommands(self.namespace, self.config.export).register(self.control)
+        PackCommands(self).register(self.control)
+        QuotaCommands(self.namespace, self.paths).register(self.control)
         self._open_exports(state)
         self.control.start()
         self._stack.callback(self.control.close)
@@ -195,13 +201,26 @@ class Owner:
         )
 
     def _open_exports(self, state: StateDir) -> None:
-        self.exports = Exports(self.config, self.namespace, Reload(state), self.close)
         self.exports.register(self.control)
+        self.exports.tier_reads = self.caching.cache.export_reads
         self.gate = Limits()
         self._stack.callback(self.gate.close)
         keeper = LimitKeeper(state, self.gate, self.exports.ids, trial=self.config.trial)
         keeper.register(self.control)
-        self.exports.on_change = keeper.apply
+        self.audit = Audit(
+            self.caching.cache,
+            self.caching.parents,
+            self.paths,
+            self.exports.audited,
+            lambda: {number: name for name, number in self.exports.ids().items()},
+        )
+        self.audit.register(self.control)
+
+        def changed() -> None:
+            keeper.apply()
+            self.audit.apply()
+
+        self.exports.on_change = changed
 
     def _watch(self) -> None:
         soft_limits = SoftLimits(self.namespace)

@@ -13,6 +13,7 @@ import structlog
 from gateway._core import CoreError
 from gateway.control import ControlServer
 from gateway.errors import ControlError
+from gateway.fsal.client_paths import ClientPaths
 from gateway.metadata.attributes import DIRECTORY
 from gateway.metadata.errors import FsError, QuotaError
 from gateway.metadata.namespace import Namespace
@@ -32,11 +33,11 @@ KINDS: Final = {"user": 0, "group": 1}
 
 
 class QuotaCommands:
-    """Handlers bound to one namespace, whose root is exported as `export`."""
+    """Handlers bound to one namespace and the paths of its exports."""
 
-    def __init__(self, namespace: Namespace, export: str) -> None:
+    def __init__(self, namespace: Namespace, paths: ClientPaths) -> None:
         self._fs = namespace
-        self._export = export.rstrip("/").encode()
+        self._paths = paths
 
     def register(self, server: ControlServer) -> None:
         for op, handler in {
@@ -92,7 +93,7 @@ class QuotaCommands:
         page = self._fs.children(directory, int(fields.get("after") or 0), limit + 1)
         return {
             "id": directory,
-            "path": self._path(directory),
+            "path": self._paths.of_directory(directory),
             **_sums(sums),
             "items": [_child(child) for child in page[:limit]],
             "next": page[limit - 1].entry.cookie if len(page) > limit else None,
@@ -112,28 +113,11 @@ class QuotaCommands:
     def _directory(self, fields: Mapping[str, Any]) -> int:
         if fields.get("id") is not None:
             return int(fields["id"])
-        path = str(fields["path"]).encode()
-        inside = path[len(self._export) :]
-        if not path.startswith(self._export) or not (inside == b"" or inside.startswith(b"/")):
-            raise ControlError(
-                "not_exported",
-                f"{_text(path)} is in no export",
-                f"paths are as clients see them, and begin with {_text(self._export) or '/'}",
-            )
-        names = [name for name in inside.split(b"/") if name]
-        if b"." in names or b".." in names:
-            raise ControlError("invalid", "a path may not hold . or ..", "give the path without them")
-        found = self._fs.resolve(names)
-        if self._fs.getattr(found).kind != DIRECTORY:
-            raise ControlError("not_a_directory", f"{_text(path)} is no directory", "name a directory")
-        return found
-
-    def _path(self, directory: int) -> str:
-        return _text(b"/".join([self._export, *self._fs.path_of(directory)]) or b"/")
+        return self._paths.directory(str(fields["path"]))
 
     def _view(self, op: PutQuota, use: TreeUse) -> dict[str, object]:
         try:
-            path: str | None = self._path(op.dir)
+            path = self._paths.of_directory(op.dir)
         except FsError:
             path = None  # it has just been removed
         return {
@@ -250,7 +234,7 @@ def _told(handler: Callable[[Mapping[str, Any]], object]) -> Callable[[Mapping[s
             raise ControlError(error.code, error.message, error.hint) from error
         except FsError as error:
             raise ControlError(
-                "no_directory", f"there is no such directory: {error}", "give a path as clients see it"
+                "no_such_path", f"there is no such directory: {error}", "give a path as clients see it"
             ) from error
 
     return handle

@@ -125,6 +125,20 @@ pack = Table(
     Index("pack_dead", "dead_since_s"),
 )
 
+# One row a pack that the steward has looked at: which access tier of the store it is in (gateway.metadata.pack_tiers), since
+# when (seconds since 1970, 0: since it came), and on which day (since 1970) the store was asked for some of it last.
+#
+# No view of the journal: the steward notes it, and a recovered database knows it as of its snapshot.
+pack_tier = Table(
+    "pack_tier",
+    metadata,
+    Column("pack", _Number, primary_key=True, autoincrement=False),
+    Column("tier", Integer, nullable=False),
+    Column("since_s", _Number, nullable=False),
+    Column("read_day", _Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # One row a directory that has something below it: how many files and directories, the sum of their sizes and of what they
 # have allocated. Itself is not counted; a file is where its `parent` is.
 #

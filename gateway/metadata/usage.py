@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from gateway.metadata import pack_tiers
 from gateway.metadata.tables import extent, inode, pack
 
 Move = tuple[int, int, int, int, int]
@@ -16,12 +17,15 @@ Move = tuple[int, int, int, int, int]
 
 
 class PackUsage(NamedTuple):
-    """Sums over all packs: their number, their bytes in the store, the bytes of files in them, and how many are dead."""
+    """Sums over all packs: their number, their bytes in the store, the bytes of files in them, how many are dead, and the
+    bytes of those.
+    """
 
     packs: int
     bytes: int
     live_bytes: int
     dead: int
+    dead_bytes: int
 
 
 def pack_usage(connection: Connection) -> PackUsage:
@@ -31,9 +35,16 @@ def pack_usage(connection: Connection) -> PackUsage:
             func.coalesce(func.sum(pack.c.bytes), 0),
             func.coalesce(func.sum(pack.c.live_bytes), 0),
             func.count(pack.c.dead_since_s),
+            func.coalesce(func.sum(pack.c.bytes).filter(pack.c.dead_since_s.is_not(None)), 0),
         )
     ).one()
-    return PackUsage(int(row[0]), int(row[1]), int(row[2]), int(row[3]))
+    return PackUsage(*(int(figure) for figure in row))
+
+
+def sizes_of(connection: Connection, packs: Sequence[int]) -> dict[int, int]:
+    """What some packs take in the store: at most some thousands of them."""
+    found = connection.execute(select(pack.c.id, pack.c.bytes).where(pack.c.id.in_(packs)))
+    return {int(row[0]): int(row[1]) for row in found}
 
 
 def dead_packs(connection: Connection, *, dead_before_s: int, upto_lsn: int, limit: int) -> list[int]:
@@ -57,12 +68,15 @@ def any_dead_after(connection: Connection, *, lsn: int, dead_before_s: int) -> b
 
 
 def compaction_candidates(
-    connection: Connection, *, live_fraction: float, min_bytes: int, limit: int
+    connection: Connection, *, live_fraction: float, min_bytes: int, limit: int, now_s: int | None = None
 ) -> list[int]:
-    """Packs of at least `min_bytes` of which less than `live_fraction` is live, though not nothing; emptiest first."""
+    """Packs of at least `min_bytes` of which less than `live_fraction` is live, though not nothing; emptiest first. now_s:
+    without those that would be charged for leaving their access tier so early; None: with them.
+    """
     statement = (
         select(pack.c.id)
         .where(
+            *(() if now_s is None else (~pack_tiers.stays(now_s),)),
             pack.c.dead_since_s.is_(None),
             pack.c.bytes >= min_bytes,
             pack.c.live_bytes < pack.c.bytes * live_fraction,

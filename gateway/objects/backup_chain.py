@@ -10,6 +10,7 @@ from typing import Final
 
 SNAPSHOTS: Final = "caudal/backup/snapshots"
 INCREMENTS: Final = "caudal/backup/increments"
+SETTINGS: Final = "caudal/backup/settings"
 ROOT: Final = "caudal/backup"
 _SNAPSHOT: Final = re.compile(
     rf"{SNAPSHOTS}/([0-9a-f]{{6}})-([0-9a-f]{{16}})-([0-9a-f]{{12}})-([0-9a-f]{{16}})/(manifest|part-([0-9]{{6}}))"
@@ -17,6 +18,7 @@ _SNAPSHOT: Final = re.compile(
 _INCREMENT: Final = re.compile(
     rf"{INCREMENTS}/([0-9a-f]{{6}})-([0-9a-f]{{16}})-([0-9a-f]{{16}})-([0-9a-f]{{12}})"
 )
+_SETTINGS: Final = re.compile(rf"{SETTINGS}/([0-9a-f]{{6}})-([0-9a-f]{{12}})-([0-9a-f]{{16}})")
 NS_PER_MS: Final = 10**6
 
 
@@ -57,6 +59,19 @@ class Increment:
         )
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SettingsCopy:
+    """A copy of exports, limits and tiering by its name; token: the first 16 digits of its payload's SHA-256."""
+
+    epoch: int
+    complete_ms: int
+    token: str
+
+    @property
+    def key(self) -> str:
+        return f"{SETTINGS}/{self.epoch:06x}-{self.complete_ms:012x}-{self.token}"
+
+
 @dataclass(slots=True)
 class Listing:
     """What is there: bytes by object. `parts`: by the snapshot they belong to, with and without a manifest."""
@@ -64,12 +79,14 @@ class Listing:
     snapshots: dict[Snapshot, int] = field(default_factory=dict[Snapshot, int])
     increments: dict[Increment, int] = field(default_factory=dict[Increment, int])
     parts: dict[Snapshot, dict[int, int]] = field(default_factory=dict[Snapshot, dict[int, int]])
+    settings: dict[SettingsCopy, int] = field(default_factory=dict[SettingsCopy, int])
     unknown: list[str] = field(default_factory=list[str])
 
     @property
     def bytes(self) -> int:
         parts = sum(sum(sizes.values()) for sizes in self.parts.values())
-        return sum(self.snapshots.values()) + sum(self.increments.values()) + parts
+        settings = sum(self.settings.values())
+        return sum(self.snapshots.values()) + sum(self.increments.values()) + parts + settings
 
 
 def parse(objects: Iterable[tuple[str, int]]) -> Listing:
@@ -86,6 +103,8 @@ def parse(objects: Iterable[tuple[str, int]]) -> Listing:
         elif match := _INCREMENT.fullmatch(key):
             epoch, from_lsn, to_lsn, ms = (int(match[number], 16) for number in (1, 2, 3, 4))
             found.increments[Increment(epoch, to_lsn, from_lsn, ms)] = size
+        elif match := _SETTINGS.fullmatch(key):
+            found.settings[SettingsCopy(int(match[1], 16), int(match[2], 16), match[3])] = size
         else:
             found.unknown.append(key)
     return found

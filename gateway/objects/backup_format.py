@@ -87,7 +87,19 @@ class PartHead(Struct, tag="part", kw_only=True, frozen=True):
     bytes: Count
 
 
-Head = IncrementHead | SnapshotHead | PartHead
+class SettingsHead(Struct, tag="settings", kw_only=True, frozen=True):
+    """A copy of the files that hold what operators set, as they were at `complete_ns`. `token`: the first 16 digits of the
+    payload's SHA-256.
+    """
+
+    fs_id: Id
+    epoch: Count
+    complete_ns: Time
+    token: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    bytes: Count
+
+
+Head = IncrementHead | SnapshotHead | PartHead | SettingsHead
 _heads = msgspec.json.Decoder(Head)
 _records_encoder = msgspec.msgpack.Encoder()
 _records_decoder = msgspec.msgpack.Decoder(list[tuple[Count, bytes]])

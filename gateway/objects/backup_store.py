@@ -5,13 +5,14 @@ from typing import Final, Protocol, TypeVar
 
 from gateway._core import KeyRing, SealError, StoreError, sealed_with
 from gateway.objects import backup_chain
-from gateway.objects.backup_chain import Increment, Listing, Snapshot
+from gateway.objects.backup_chain import Increment, Listing, SettingsCopy, Snapshot
 from gateway.objects.backup_format import (
     BackupError,
     Head,
     IncrementHead,
     NewerBackupError,
     PartHead,
+    SettingsHead,
     SnapshotHead,
     decode,
     decode_records,
@@ -20,7 +21,7 @@ from gateway.objects.backup_format import (
 
 OBJECT_MAX_BYTES: Final = 320 << 20
 _SEALED: Final = b"CDSO"
-_H = TypeVar("_H", IncrementHead, SnapshotHead, PartHead)
+_H = TypeVar("_H", IncrementHead, SnapshotHead, PartHead, SettingsHead)
 
 
 class Objects(Protocol):
@@ -95,6 +96,13 @@ class BackupStore:
             return decode_records(head, payload)
         except BackupError as error:
             raise BackupError(f"{name.key}: {error}") from error
+
+    def settings(self, name: SettingsCopy) -> bytes:
+        """The payload of a copy of the settings. Raises BackupError."""
+        head, payload = self._read(name.key, SettingsHead)
+        if (head.epoch, head.token) != (name.epoch, name.token):
+            raise BackupError(f"{name.key}: it is another copy")
+        return payload
 
     def _read(self, key: str, kind: type[_H]) -> tuple[_H, bytes]:
         data = self._objects.read_object(key, OBJECT_MAX_BYTES)

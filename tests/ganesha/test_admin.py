@@ -108,6 +108,17 @@ def test_samples_and_meter_of_real_work(server: Caudal) -> None:
     exports = {one["name"]: one for one in found["exports"]}
     assert (exports["counted"]["written_bytes"], exports["counted"]["read_bytes"]) == (300_000, 300_000)
     assert found["cost"] is None
+    server.flush()
+    server.cli("cache", "drop")
+    with Nfs3(server.nfs_port, "/counted", mountd_port=server.mountd_port) as nfs:
+        for _ in range(3):
+            assert len(nfs.read_file("/metered")) == 300_000
+
+    def hits() -> dict[str, Any]:
+        return json.loads(server.cli("cache", "hit-rates", "--export", "counted", "--json"))["total"]
+
+    wait_until(lambda: hits()["store"] > 0 and hits()["l1"] > hits()["store"], "hits are counted by tier")
+    assert "hit_rate" in server.cli("cache", "hit-rates")
     server.cli("meter", "prices", "--currency", "EUR", "--set", "vm_hour=3600")
     priced = metered()
     assert priced["cost"] == pytest.approx(priced["quantities"]["up_s"])

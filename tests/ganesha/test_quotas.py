@@ -89,7 +89,7 @@ def test_the_command_line(server: Caudal, nfs: Nfs3) -> None:
     assert "/data/cli" in shown
     assert "0B of 1MiB" in shown
     for arguments, words in (
-        (("set", "/data/nowhere", "--bytes", "1M"), "no such directory"),
+        (("set", "/data/nowhere", "--bytes", "1M"), "there is no /data/nowhere"),
         (("set", "/elsewhere", "--bytes", "1M"), "is in no export"),
         (("set", "/data/cli"), "no limit is named"),
         (("set", "/data/cli", "--bytes", "many"), "is not a size"),

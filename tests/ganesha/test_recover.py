@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control import ControlClient
 from tests.support.azurite import Azurite
 from tests.support.caudal import Caudal, StartFailed, undisturbed
 from tests.support.nfs3 import Nfs3
@@ -119,6 +120,15 @@ def test_the_container_alone_is_enough(
     first.flush()
     with first.connect() as client:
         fill(client, "/two", files=6)
+    rule = {"clients": ["10.0.0.0/8"]}
+    with ControlClient(first.state / "run/control.sock", timeout_s=30) as control:
+        wanted = {"name": "two", "path": "/two", "pseudo": "/two", "rules": [rule]}
+        control.call("export_add", export=wanted)
+        control.call("limit_set", limit={"name": "slow", "export": "two", "ops_s": 5.0}, version=0)
+        settings = (control.call("exports"), control.call("limits"))
+    wait_until(
+        lambda: "limits.json" in (first.state / "run/log/steward.log").read_text(), "the settings are copied"
+    )
     first.flush()
     before = seen(first)
     status = first.status()["backup"]
@@ -136,6 +146,8 @@ def test_the_container_alone_is_enough(
     assert second.run("recover", "--store", url, "--state", str(second.state), *keys).returncode == 1
     second.start()
     assert seen(second) == before
+    with ControlClient(second.state / "run/control.sock", timeout_s=30) as control:
+        assert (control.call("exports"), control.call("limits")) == settings
     second.cli("fsck", "--deep", timeout_s=120)
     assert second.status()["fs_id"] == identity
     # And it goes on.

@@ -1,5 +1,6 @@
 """Exports that come, change and go under real clients, while another client goes on reading."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,63 @@ def test_all_versions_of_nfs_and_a_restart(client: uml.Client, server: Caudal) -
         client.run(f"chmod 777 {point}", check=False)
         assert "Permission denied" in client.run(f"echo x > {point}/v3", check=False).output
     server.cli("export", "remove", "kept")
+
+
+def test_the_audit_tells_what_clients_did_in_order(client: uml.Client, server: Caudal) -> None:
+    server.cli("export", "add", "seen", "--path", "/", "--audit", "changes", *ALLOWED)
+    with client.mounted("4.2", server.nfs_port, "/seen") as point:
+        client.run(
+            f"cd {point} && mkdir told && echo one > told/file && chmod 600 told/file && cat told/file"
+            " && mv told/file told/moved && rm told/moved && ! rmdir none && rmdir told"
+        )
+    with client.mounted("4.2", server.nfs_port, EXPORT) as point:
+        client.run(f"touch {point}/untold && rm {point}/untold")
+    log = server.state / "audit/audit.jsonl"
+
+    def records() -> list[dict[str, object]]:
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    wait_until(lambda: len(records()) >= 7 and records()[-1]["op"] == "remove", "it is written")
+    found = [(one["op"], one["path"]) for one in records() if one["op"] != "setattr"]
+    assert found == [
+        ("mkdir", "/seen/told"),
+        ("create", "/seen/told/file"),
+        ("write", "/seen/told/file"),
+        ("rename", "/seen/told/file"),
+        ("remove", "/seen/told/moved"),
+        ("remove", "/seen/told"),
+    ]
+    assert any(one["op"] == "setattr" for one in records())
+    first = records()[0]
+    assert (first["export"], first["uid"], first["result"]) == ("seen", 0, "ok")
+    assert str(first["client"]).startswith(("127.", "192.168."))
+    assert next(one for one in records() if one["op"] == "rename")["to"] == "/seen/told/moved"
+    server.cli("export", "set", "seen", "--audit", "all")
+    with client.mounted("4.1", server.nfs_port, "/seen") as point:
+        client.run(f"cat {point}/read > /dev/null")
+    wait_until(lambda: records()[-1]["op"] == "read", "reads are told, too")
+    status = server.status()["audit"]
+    assert (status["exports"], status["dropped"]) == (1, 0)
+    server.cli("export", "remove", "seen")
+
+
+def test_paths_go_by_the_exports_of_the_moment(server: Caudal) -> None:
+    server.cli("export", "add", "inner", "--path", "/projects", "--pseudo", "/inner", *ALLOWED)
+    made = json.loads(server.cli("quota", "set", "/inner", "--bytes", "1GiB", "--json"))
+    assert made["path"] == "/inner"
+    assert json.loads(server.cli("quota", "show", f"{EXPORT}/projects", "--json"))["id"] == made["id"]
+    tree = json.loads(server.cli("quota", "tree", "/inner", "--json"))
+    assert "a" in [one["name"] for one in tree["items"]]
+    server.cli("cache", "warm", "/inner/a")
+    server.cli("export", "remove", "inner")
+    assert [one["path"] for one in json.loads(server.cli("quota", "list", "--json"))] == [
+        f"{EXPORT}/projects"
+    ]
+    for arguments in (("quota", "show", "/inner"), ("cache", "warm", "/inner/a"), ("cache", "pin", "/inner")):
+        done = server.run(*arguments, "--state", str(server.state))
+        assert done.returncode != 0
+        assert f"begin with one of: {EXPORT}" in " ".join((done.stdout + done.stderr).split())
+    server.cli("quota", "remove", f"{EXPORT}/projects")
 
 
 def test_what_cannot_be_exported_is_refused(server: Caudal) -> None:

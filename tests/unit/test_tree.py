@@ -66,10 +66,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "limits",
             "log",
             "state",
+            "tiering",
         )
     ),
     "appliance": ("appliance", "gateway", "admin_api.tls"),
-    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log"),
+    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log", "gateway.syslog"),
 }
 # Foreign packages that only some parts may know.
 KNOWERS: dict[str, tuple[str, ...]] = {
@@ -95,7 +96,9 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_meter",
         "gateway.cli_parts",
         "gateway.cli_quota",
+        "gateway.cli_objects",
         "gateway.cli_recover",
+        "gateway.cli_service",
         "gateway.cli_support",
     ),
 }

@@ -176,14 +176,20 @@ thread_local! {
     static BUFFER: Cell<usize> = const { Cell::new(usize::MAX) };
     static LEFT: Cell<u32> = const { Cell::new(1) };
     static RANDOM: Cell<u32> = const { Cell::new(0) };
-    static CALLER: Cell<Option<IpAddr>> = const { Cell::new(None) };
+    static CALLER: Cell<(Option<IpAddr>, u32)> = const { Cell::new((None, 0)) };
 }
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whose operations this thread does from now on.
-pub fn set_caller(client: Option<IpAddr>) {
-    CALLER.set(client);
+pub fn set_caller(client: Option<IpAddr>, uid: u32) {
+    CALLER.set((client, uid));
+}
+
+/// The client and user whose operations this thread does.
+#[must_use]
+pub fn caller() -> (Option<IpAddr>, u32) {
+    CALLER.get()
 }
 
 fn buffer_of_thread() -> usize {
@@ -243,7 +249,7 @@ impl Activity {
         let note = Note {
             kind,
             inode,
-            client: CALLER.get(),
+            client: CALLER.get().0,
             bytes,
         };
         buffer.offered += 1;
@@ -309,7 +315,7 @@ mod tests {
         let activity = Activity::default();
         let begin = Instant::now();
         activity.look(begin);
-        set_caller(Some(IpAddr::from([10, 0, 0, 7])));
+        set_caller(Some(IpAddr::from([10, 0, 0, 7])), 0);
         // For two minutes: file 1 is read 500 times a second, file 2 takes most bytes, a hundred thousand others little.
         for second in 0..120u64 {
             for n in 0..1000u64 {
@@ -336,7 +342,7 @@ mod tests {
             "{:?}",
             found.all
         );
-        set_caller(None);
+        set_caller(None, 0);
         let later = activity.look(begin + Duration::from_secs(2000));
         assert!(later.files.is_empty() && later.clients.is_empty());
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::activity::{caller, set_caller};
 use crate::clock::{Clock, SystemClock};
+use crate::export_reads::set_export;
 use crate::limits::{Address, Limits, Verdict};
 use crate::vtable::{DONE, PENDING};
 
@@ -48,6 +51,8 @@ pub struct Gate {
 
 /// Goes on when it is dropped, whatever becomes of the task that has it: a client's request is never left without an answer.
 struct Waiting {
+    export: u16,
+    caller: (Option<IpAddr>, u32),
     go: Go,
     token: *mut c_void,
 }
@@ -57,6 +62,8 @@ unsafe impl Send for Waiting {}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        set_export(self.export);
+        set_caller(self.caller.0, self.caller.1);
         // SAFETY: called once, as the interface promises.
         unsafe { (self.go)(self.token) };
     }
@@ -83,12 +90,17 @@ impl Gate {
     }
 
     /// False: the gate has closed, and the request is still the caller's.
-    fn later(&self, wait: Duration, go: Go, token: *mut c_void) -> bool {
+    fn later(&self, wait: Duration, export: u16, go: Go, token: *mut c_void) -> bool {
         let guard = self.runtime.lock();
         let Some(runtime) = guard.as_ref() else {
             return false;
         };
-        let waiting = Waiting { go, token };
+        let waiting = Waiting {
+            export,
+            caller: caller(),
+            go,
+            token,
+        };
         let mut closing = self.closing.subscribe();
         let handle = runtime.handle().clone();
         runtime.spawn(async move {
@@ -159,6 +171,8 @@ unsafe extern "C" fn admit(
     catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the pointer is to a live Gate, which the capsule's owner keeps.
         let gate = unsafe { &*gate.cast::<Gate>() };
+        // Whoever is let go at once reads on this thread.
+        set_export(export);
         if !gate.limits.any() {
             return DONE;
         }
@@ -169,7 +183,7 @@ unsafe extern "C" fn admit(
             Verdict::Now => DONE,
             Verdict::Again => -libc::EAGAIN,
             // A gate that has closed keeps nobody waiting.
-            Verdict::Later(wait) if gate.later(wait, go, token) => PENDING,
+            Verdict::Later(wait) if gate.later(wait, export, go, token) => PENDING,
             Verdict::Later(_) => DONE,
         }
     }))

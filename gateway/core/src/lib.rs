@@ -5,12 +5,14 @@
 
 pub mod activity;
 pub mod attributes;
+pub mod audit;
 pub mod buffers;
 pub mod clock;
 pub mod commit;
 pub mod completion;
 pub mod engine;
 pub mod errors;
+pub mod export_reads;
 pub mod fence;
 #[cfg(test)]
 mod fence_test;

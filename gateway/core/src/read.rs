@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use caudal_blocks::{BlockKey, PAYLOAD};
+use caudal_blocks::{BlockKey, PAYLOAD, Tier};
 use smallvec::SmallVec;
 
 use crate::buffers::Buffers;
 use crate::completion::Outcome;
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
+use crate::export_reads::export;
 use crate::inode::dirty::Origin;
 use crate::inode::live::Live;
 use crate::inode::payload::AttrChange;
@@ -81,6 +82,7 @@ impl Engine {
         let complete = complete && passes;
         if complete {
             copy_parts(&parts, &found, &[], &target)?;
+            self.io.exports.count(export(), Tier::Memory);
             self.io.read.record(began.elapsed());
         } else {
             self.read_later(parts, found, target, result, began, done);
@@ -127,14 +129,16 @@ impl Engine {
     {
         let engine = self.clone();
         let completion = self.later(done);
+        let export = export();
         self.handle().spawn(async move {
             // What was begun goes on and fills the cache: the client finds it there when it comes again.
             let fetched = tokio::time::timeout(engine.config.store_wait, engine.fetch(&parts, found))
                 .await
                 .unwrap_or_else(|_| Err(CoreError::StoreAway("no answer in time".to_owned())));
             let passed = engine.fence.pass().await;
-            let answer = passed.and(fetched).and_then(|(found, journaled)| {
+            let answer = passed.and(fetched).and_then(|(found, journaled, source)| {
                 copy_parts(&parts, &found, &journaled, &target)?;
+                engine.io.exports.count(export, source);
                 Ok(result)
             });
             engine.io.read.record(began.elapsed());
@@ -143,19 +147,28 @@ impl Engine {
     }
 
     /// Brings every missing block and journaled piece, all at once.
-    async fn fetch(self: &Arc<Self>, parts: &Parts, mut found: Found) -> Result<(Found, Vec<Bytes>)> {
+    async fn fetch(self: &Arc<Self>, parts: &Parts, mut found: Found) -> Result<(Found, Vec<Bytes>, Tier)> {
         let runs = missing_runs(parts, &found);
         let blocks = runs
             .iter()
-            .map(|run| self.blocks.get_run(run.pack, run.first, run.count));
+            .map(|run| self.blocks.get_run_from(run.pack, run.first, run.count));
         let (blocks, journaled) =
             futures::future::join(futures::future::join_all(blocks), self.read_journaled(parts)).await;
+        let journaled = journaled?;
+        // What is read back from the journal comes from a disk.
+        let mut farthest = if journaled.is_empty() {
+            Tier::Memory
+        } else {
+            Tier::Disk
+        };
         for (run, got) in runs.iter().zip(blocks) {
-            for (slot, block) in run.slots.clone().zip(got?) {
+            let (got, source) = got?;
+            farthest = farthest.max(source);
+            for (slot, block) in run.slots.clone().zip(got) {
                 found[slot] = Some(block);
             }
         }
-        Ok((found, journaled?))
+        Ok((found, journaled, farthest))
     }
 
     /// The parts that are only in the journal, in order.

@@ -3,6 +3,8 @@
 use caudal_base::Histogram;
 
 use crate::activity::Activity;
+use crate::audit::Audit;
+use crate::export_reads::ExportReads;
 
 /// Time that clients waited, from the call to its completion.
 #[derive(Default)]
@@ -11,4 +13,6 @@ pub struct IoStats {
     pub write: Histogram,
     pub commit: Histogram,
     pub activity: Activity,
+    pub exports: ExportReads,
+    pub audit: Audit,
 }

@@ -15,7 +15,7 @@ use crate::operation;
 use crate::vtable_sparse::{allocate, deallocate, seek, will_need};
 use crate::write::WriteHow;
 
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 pub const NAME: &CStr = c"pyganesha.io";
 pub const DONE: c_int = 0;
 pub const PENDING: c_int = 1;
@@ -128,7 +128,7 @@ pub struct Io {
     ) -> c_int,
     pub begin: unsafe extern "C" fn(core: *const c_void),
     pub settle: unsafe extern "C" fn(core: *const c_void) -> c_int,
-    pub caller: unsafe extern "C" fn(core: *const c_void, address: *const libc::sockaddr_storage),
+    pub caller: unsafe extern "C" fn(core: *const c_void, address: *const libc::sockaddr_storage, uid: u32),
 }
 
 pub type ChangeRange = unsafe extern "C" fn(
@@ -223,6 +223,17 @@ pub unsafe fn enter(core: *const c_void, f: impl FnOnce(&Arc<Engine>) -> c_int) 
     .unwrap_or(-libc::EIO)
 }
 
+/// What comes again is told when it has come to an end.
+fn audit(engine: &Engine, is_write: bool, inode: u64, rc: c_int) {
+    if rc != NOT_RESIDENT && rc != -libc::EAGAIN {
+        let result = if rc == PENDING { -1 } else { -rc };
+        engine
+            .io
+            .audit
+            .data(is_write, inode, || engine.clock.now_ns(), result);
+    }
+}
+
 unsafe extern "C" fn read(
     core: *const c_void,
     inode: u64,
@@ -244,7 +255,7 @@ unsafe extern "C" fn read(
             let completion = move |result: Result<crate::read::ReadDone>| {
                 answer.send(result.map(|read| (read.amount, read.eof)));
             };
-            match engine.read(inode, Some(generation), offset, target, completion) {
+            let rc = match engine.read(inode, Some(generation), offset, target, completion) {
                 Ok(Outcome::Done(read)) => {
                     amount.write(read.amount);
                     eof.write(read.eof);
@@ -252,7 +263,9 @@ unsafe extern "C" fn read(
                 }
                 Ok(Outcome::Pending) => PENDING,
                 Err(error) => code(&error),
-            }
+            };
+            audit(engine, false, inode, rc);
+            rc
         })
     }
 }
@@ -278,11 +291,13 @@ unsafe extern "C" fn write(
             let answer = Answer { done, token };
             let completion = move |result: Result<u64>| answer.send(result.map(|_| (len, stable)));
             let how = WriteHow { stable, uid };
-            match engine.write(inode, Some(generation), offset, &source, how, completion) {
+            let rc = match engine.write(inode, Some(generation), offset, &source, how, completion) {
                 Ok(Outcome::Done(_)) => DONE,
                 Ok(Outcome::Pending) => PENDING,
                 Err(error) => code(&error),
-            }
+            };
+            audit(engine, true, inode, rc);
+            rc
         })
     }
 }
@@ -349,10 +364,10 @@ unsafe extern "C" fn settle(core: *const c_void) -> c_int {
     }
 }
 
-unsafe extern "C" fn caller(_core: *const c_void, address: *const libc::sockaddr_storage) {
+unsafe extern "C" fn caller(_core: *const c_void, address: *const libc::sockaddr_storage, uid: u32) {
     // SAFETY: null, or the address of a client in a storage that holds any.
     let client = unsafe { address.as_ref() }.and_then(address_of);
-    set_caller(client);
+    set_caller(client, uid);
 }
 
 fn address_of(address: &libc::sockaddr_storage) -> Option<IpAddr> {

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
 from gateway.metadata.attributes import DIRECTORY, ROOT_INODE, DirEntry
@@ -144,21 +144,16 @@ class QuotaOperations(LookupOperations):
         """(id, inodes, bytes, space) of users (kind 0) or groups (1) above `after`, as of the last checkpoint."""
         return self.view.reads.owners(kind, after, most)
 
-    def resolve(self, names: Sequence[bytes]) -> int:
-        """The inode that a path from the root leads to; symbolic links are not followed. Raises as `lookup` does."""
-        ino = ROOT_INODE
-        for name in names:
-            ino = self.lookup(ino, name).inode
-        return ino
-
-    def path_of(self, directory: int) -> list[bytes]:
-        """The names from the root to a directory. Raises ESTALE. A huge directory on the way takes a moment."""
+    def path_below(self, directory: int, tops: Container[int]) -> tuple[int, list[bytes]]:
+        """The nearest of `tops` above a directory, else the root, and the names from there to it. Raises ESTALE. A huge
+        directory on the way takes a moment.
+        """
         names: list[bytes] = []
-        while directory != ROOT_INODE:
+        while directory != ROOT_INODE and directory not in tops:
             parent = self.directory(directory).parent
             names.append(self._name_in(parent, directory))
             directory = parent
-        return names[::-1]
+        return directory, names[::-1]
 
     def _name_in(self, parent: int, directory: int) -> bytes:
         with self.lock:

@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define PYGANESHA_IO_ABI 3u
+#define PYGANESHA_IO_ABI 4u
 #define PYGANESHA_IO_NAME "pyganesha.io"
 
 enum { PYGANESHA_DONE = 0, PYGANESHA_PENDING = 1, PYGANESHA_NOT_RESIDENT = 2 };
@@ -91,8 +91,9 @@ struct pyganesha_io {
 	void (*begin)(void *core);
 	int (*settle)(void *core);
 
-	/* The client that the next calls on this thread are made for; null: nobody's. NULL where the core does not want to know. */
-	void (*caller)(void *core, const struct sockaddr_storage *address);
+	/* The client and user that the next calls on this thread are made for; null: nobody's. NULL where the core does not want to
+	 * know. */
+	void (*caller)(void *core, const struct sockaddr_storage *address, uint32_t uid);
 };
 
 #endif

@@ -127,7 +127,6 @@ static void io_by_core(struct pyg_io_call *call, void (*complete)(struct pyg_io_
 	struct pyg_export *x = call->export;
 	fsal_status_t status = pyg_status(ERR_FSAL_DELAY);
 
-	pyg_tell_caller(x->io);
 	for (int attempt = 0; attempt < PYG_LOAD_ATTEMPTS; attempt++) {
 		size_t amount = 0;
 		bool flag = false;
@@ -180,6 +179,7 @@ static void io_when_admitted(struct pyg_io_call *call)
 	uint8_t client[16];
 	int rc;
 
+	pyg_tell_caller(call->export->io); /* the gate passes it on to the thread on which a delayed call goes on */
 	if (gate) {
 		client_address(client);
 		rc = gate->admit(gate->gate, call->export->id, client, call->is_read, bytes_of(call->arg), go_on, call);

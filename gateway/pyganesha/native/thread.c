@@ -45,7 +45,7 @@ void pyg_thread_enter(void)
 void pyg_tell_caller(const struct pyganesha_io *io)
 {
 	if (io->caller)
-		io->caller(io->core, op_ctx ? op_ctx->caller_addr : NULL);
+		io->caller(io->core, op_ctx ? op_ctx->caller_addr : NULL, op_ctx ? op_ctx->creds.caller_uid : 0);
 }
 
 void pyg_enter(struct pyg_export *x)

@@ -93,8 +93,19 @@ QUOTA_ANSWERS: dict[str, Any] = {
 
 JOB = {"id": "j1", "kind": "cache.warm", "state": "done", "error": None, "progress": {"files": 2}}
 SET = {"l1_bytes": 1 << 30, "shelf": ["/s0=1073741824"], "changed": ["l1_bytes"]}
+TIERING = {
+    "enabled": False,
+    "cool_after_days": 30,
+    "cold_after_days": None,
+    "min_pack_bytes": 1048576,
+    "version": 4,
+    "available": True,
+}
 ANSWERS: dict[str, Any] = {
     "mirror_add": {"added": True},
+    "packs": {"packs": 3, "bytes": 30, "live_bytes": 20, "dead_packs": 1, "dead_bytes": 5},
+    **dict.fromkeys(("tiering", "tiering_set"), TIERING),
+    "tiering_estimate": {"cool": {"packs": 2, "bytes": 1 << 30}, "cold": {"packs": 0, "bytes": 0}},
     "cache_resize": SET,
     "shelf_resize": SET,
     "shelf_add": {"path": "/s1", "bytes": 1 << 30},
@@ -112,7 +123,18 @@ ANSWERS: dict[str, Any] = {
         "changes": [],
     },
     "activity": {"half_life_s": 30.0, "all": {}, "clients": [], "files": [], "directories": []},
-    **dict.fromkeys(("shelf_drain", "cache_warm", "cache_pin", "cache_job", "cache_job_cancel"), JOB),
+    **dict.fromkeys(
+        (
+            "shelf_drain",
+            "cache_warm",
+            "cache_pin",
+            "cache_job",
+            "cache_job_cancel",
+            "objects_collect",
+            "tiering_run",
+        ),
+        JOB,
+    ),
 }
 
 

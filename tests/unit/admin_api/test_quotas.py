@@ -65,7 +65,7 @@ def test_limits_go(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("no_quota", 404), ("no_directory", 404), ("not_exported", 404), ("exists", 409), ("invalid", 422)],
+    [("no_quota", 404), ("no_such_path", 404), ("not_exported", 404), ("exists", 409), ("invalid", 422)],
 )
 def test_refusals_have_a_status_of_their_own(api: Api, code: str, status: int) -> None:
     api.gateway.refusals["quota_create"] = ControlError(code, "why", "what to do")

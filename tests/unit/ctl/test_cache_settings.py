@@ -195,16 +195,23 @@ def test_directories_of_what_is_used_are_told_and_bounded() -> None:
     parents = Parents()
     parents.note(5, 1, b"projects")
     parents.note(6, 5, b"film.mov")
+    parents.note(8, 7, b"other.mov")
+    parents.note(7, 5, b"exported")
     now_s = [0.0]
     zero = (0.0,) * 6
     sample = [(6, 8.0, 8 * 4096.0)] * 10 + [(0, 8.0, 0.0)]
-    found = {"files": [(6, zero), (99, zero)], "clients": [("10.0.0.1", zero)], "all": zero}
-    heat = Heat(lambda: {**found, "sample": list(sample)}, parents, "/data", lambda: now_s[0])
+    found = {"files": [(6, zero), (8, zero), (99, zero)], "clients": [("10.0.0.1", zero)], "all": zero}
+    heat = Heat(
+        lambda: {**found, "sample": list(sample)},
+        parents,
+        lambda: {1: "/data", 7: "/films"},
+        lambda: now_s[0],
+    )
     for _ in range(100):
         now_s[0] += 2.0
         heat.look()
     told = heat.describe(5)
-    assert [one["path"] for one in told["files"]] == ["/data/projects/film.mov", None]
+    assert [one["path"] for one in told["files"]] == ["/data/projects/film.mov", "/films/other.mov", None]
     (directory,) = told["directories"]
     assert directory["path"] == "/data/projects"
     assert 36 < directory["operations"] < 44, "80 in two seconds"
@@ -219,9 +226,6 @@ def test_kinds_that_are_no_files_are_passed_over() -> None:
             self.inode, self.kind = inode, kind
 
     class Names:
-        def lookup(self, directory: int, name: bytes) -> Any:
-            return Attributes(1, DIRECTORY)
-
         def readdir(self, directory: int, after_cookie: int, limit: int) -> list[Any]:
             class Entry:
                 cookie = 3
@@ -230,7 +234,5 @@ def test_kinds_that_are_no_files_are_passed_over() -> None:
             return [Entry()] if directory == 1 and not after_cookie else []
 
     names = Names()
-    pages = list(walk.files(names, walk.resolve(names, "/data", "/data/")))
+    pages = list(walk.files(names, Attributes(1, DIRECTORY)))
     assert [one.inode for page in pages for one in page] == [2]
-    with pytest.raises(ControlError):
-        walk.resolve(names, "/data", "/data/../etc")

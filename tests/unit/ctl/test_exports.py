@@ -42,7 +42,12 @@ class Server:
 
     def start(self) -> None:
         config: Any = SimpleNamespace(
-            state=self.state.root, manage_gids=False, export="/data", clients=("::1",), squash="none"
+            state=self.state.root,
+            manage_gids=False,
+            export="/data",
+            clients=("::1",),
+            squash="none",
+            audit="off",
         )
         names: Any = Names()
         self.exports = Exports(config, names, self.reload, self.close)
@@ -120,7 +125,7 @@ def test_a_damaged_file_is_told(server: Server, text: bytes) -> None:
 
 
 def test_a_newer_file_is_refused(server: Server) -> None:
-    server.state.exports_file.write_text(json.dumps({"format": 2}))
+    server.state.exports_file.write_text(json.dumps({"format": 3}))
     with pytest.raises(StartError, match="newer version"):
         exports.read(server.state)
 

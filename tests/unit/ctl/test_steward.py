@@ -79,14 +79,17 @@ class FakeOwner:
         self.known = lsn
         self.told.append(lsn)
 
-    def packs_dead(self, packs: Sequence[int]) -> None:
+    def packs_dead(self, packs: Sequence[int]) -> list[int]:
         self.dead.extend(packs)
+        return list(packs)
 
-    def packs_compact(self, moves: Sequence[Move]) -> None:
+    def packs_compact(self, moves: Sequence[Move]) -> int:
         self.moves.append(list(moves))
+        return len(moves)
 
-    def packs_unnamed(self, from_epoch: int) -> None:
+    def packs_unnamed(self, from_epoch: int) -> int:
         """Nothing is listed here."""
+        return 0
 
 
 def inode(ino: int) -> bytes:
@@ -225,7 +228,9 @@ def test_proposes_dead_and_sparse_packs(bench: Bench) -> None:
     upto_lsn -= 1
     assert propose(600).dead == 0
     upto_lsn += 1
-    assert propose(600) == pack_proposals.Proposed(dead=1, moves=1)
+    assert propose(600) == pack_proposals.Proposed(
+        dead=1, moves=((2, 0, size // 8, 11, 0),), deleted=1, deleted_bytes=size, moved_pieces=1
+    )
     assert bench.owner.dead == [10]
     assert bench.owner.moves[-1] == [(2, 0, size // 8, 11, 0)]
 

@@ -224,7 +224,7 @@ def test_usage_proposes_dead_and_half_empty_packs(sandbox: Sandbox) -> None:
     ]
     sandbox.apply(records(ops), now_s=50)
     with sandbox.database.reader() as connection:
-        assert pack_usage(connection) == (4, 305, 121, 1)
+        assert pack_usage(connection) == (4, 305, 121, 1, 100)
         assert dead_packs(connection, dead_before_s=50, upto_lsn=1 << 60, limit=9) == []
         assert dead_packs(connection, dead_before_s=51, upto_lsn=1 << 60, limit=9) == [3]
         assert compaction_candidates(connection, live_fraction=0.5, min_bytes=10, limit=9) == [2]

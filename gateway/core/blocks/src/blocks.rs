@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::cache::{BlockKey, Cache, ShelfStats, TierStats};
 use crate::error::Result;
 use crate::fetch::Fetcher;
-use crate::flight::Ticket;
+use crate::flight::{Ticket, Tier};
 use crate::pack::format::PAYLOAD;
 use crate::shelf_set::{Run, ShelfSet};
 use crate::store::Store;
@@ -90,12 +90,26 @@ impl Blocks {
 
     /// The payloads of neighbouring blocks, from wherever they are. The first error of a block is the answer to all.
     pub async fn get_run(&self, pack: u64, first: u32, count: u32) -> Result<Vec<Bytes>> {
+        Ok(self.get_run_from(pack, first, count).await?.0)
+    }
+
+    /// The same, and where the farthest of them was.
+    pub async fn get_run_from(&self, pack: u64, first: u32, count: u32) -> Result<(Vec<Bytes>, Tier)> {
         let tickets = self.fetcher.begin(pack, first, count);
         let mut payloads = Vec::with_capacity(tickets.len());
+        let mut farthest = Tier::Memory;
         for ticket in tickets {
-            payloads.push(ticket.wait().await?);
+            let (payload, source) = ticket.wait().await?;
+            payloads.push(payload);
+            farthest = farthest.max(source);
         }
-        Ok(payloads)
+        Ok((payloads, farthest))
+    }
+
+    /// The packs that the store was asked for since the last call.
+    #[must_use]
+    pub fn take_read_packs(&self) -> Vec<u64> {
+        self.fetcher.take_read_packs()
     }
 
     /// Puts a verified payload into both tiers.

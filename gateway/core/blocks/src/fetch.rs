@@ -1,5 +1,6 @@
 //! Bringing blocks that L1 lacks: from L2, else from the store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::{BlockKey, Cache};
 use crate::error::{BlockError, Result, StoreError};
-use crate::flight::{Claim, Flights, Ticket};
+use crate::flight::{Claim, Flights, Ticket, Tier};
 use crate::pack::format::{pack_key, read_block, stride};
 use crate::seen::Seen;
 use crate::store::Store;
@@ -21,6 +22,8 @@ use crate::store::Store;
 const RUN_BLOCKS: usize = 16;
 /// GETs of all readers under way at once; with `RUN_BLOCKS` this bounds their memory.
 const CONCURRENT_GETS: usize = 64;
+/// Packs that are noted as read between two looks.
+const MAX_READ_PACKS: usize = 65_536;
 
 pub struct Fetcher {
     rt: Handle,
@@ -33,6 +36,8 @@ pub struct Fetcher {
     last_bad: Mutex<Option<String>>,
     /// Blocks that came from L2.
     pub raised: Seen,
+    /// Packs that the store was asked for since somebody looked, at most MAX_READ_PACKS.
+    read_packs: Mutex<HashSet<u64>>,
 }
 
 impl Fetcher {
@@ -47,6 +52,7 @@ impl Fetcher {
             unreadable_blocks: AtomicU64::new(0),
             last_bad: Mutex::default(),
             raised: Seen::default(),
+            read_packs: Mutex::default(),
         }
     }
 
@@ -87,7 +93,7 @@ impl Fetcher {
                 Some(payload) => {
                     self.raised.note(claim.key);
                     self.cache.raise(claim.key, &payload);
-                    claim.finish(Ok(payload));
+                    claim.finish(Ok(payload), Tier::Disk);
                 }
                 None => missing.push(claim),
             }
@@ -109,7 +115,7 @@ impl Fetcher {
             if let Ok(payload) = &outcome {
                 self.cache.insert(claim.key, payload.clone());
             }
-            claim.finish(outcome);
+            claim.finish(outcome, Tier::Store);
         }
     }
 
@@ -162,7 +168,21 @@ impl Fetcher {
         checked
     }
 
+    /// The packs that the store was asked for since the last call.
+    pub fn take_read_packs(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.read_packs.lock()).into_iter().collect()
+    }
+
+    /// What finds no room is not noted: it is only taken to be read less than it was.
+    fn note_read(&self, pack: u64) {
+        let mut packs = self.read_packs.lock();
+        if packs.len() < MAX_READ_PACKS {
+            packs.insert(pack);
+        }
+    }
+
     async fn get(&self, pack: u64, first: u32, count: usize) -> Result<Vec<Bytes>> {
+        self.note_read(pack);
         let key = pack_key(pack);
         failpoint::hit("pack.before_get").map_err(|error| StoreError::Permanent {
             key: key.clone(),

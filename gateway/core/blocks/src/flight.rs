@@ -10,7 +10,15 @@ use tokio::sync::watch;
 use crate::cache::BlockKey;
 use crate::error::{BlockError, Result};
 
-type Answer = Option<Result<Bytes>>;
+/// Where a block came from, the farthest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    Memory,
+    Disk,
+    Store,
+}
+
+type Answer = Option<Result<(Bytes, Tier)>>;
 
 /// The fetches that are under way.
 #[derive(Default)]
@@ -25,9 +33,9 @@ pub enum Ticket {
 }
 
 impl Ticket {
-    pub async fn wait(self) -> Result<Bytes> {
+    pub async fn wait(self) -> Result<(Bytes, Tier)> {
         match self {
-            Self::Ready(bytes) => Ok(bytes),
+            Self::Ready(bytes) => Ok((bytes, Tier::Memory)),
             Self::Waiting(mut answer) => {
                 let answer = answer
                     .wait_for(Option::is_some)
@@ -49,10 +57,11 @@ pub struct Claim {
 
 impl Claim {
     /// Answers all waiters. A sound block is in L1 before: who comes later finds it there, or fetches again.
-    pub fn finish(mut self, result: Result<Bytes>) {
+    pub fn finish(mut self, result: Result<Bytes>, source: Tier) {
         // Out of the map first: who comes after the answer must not meet it again, least of all an error.
         self.land();
-        self.answer.send_replace(Some(result));
+        self.answer
+            .send_replace(Some(result.map(|bytes| (bytes, source))));
     }
 }
 

@@ -26,6 +26,7 @@ pub mod store;
 pub use blocks::{Blocks, BlocksConfig, BlocksStats};
 pub use cache::{BlockKey, ShelfStats, TierStats};
 pub use error::{BlockError, Result, StoreError};
+pub use flight::Tier;
 pub use pack::builder::{Pack, PackBuilder};
 pub use pack::format::{BLOCK, Entry, Footer, PAYLOAD};
 pub use pack::reader::{delete_pack, list_packs, put_pack, read_footer, verify_pack};

@@ -1,5 +1,6 @@
 //! `BlockCache`: the tiers of a core's block cache, as the cache's policy and operators change them while it serves.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,8 @@ use pyo3::types::{PyDict, PyList};
 
 use super::core::Core;
 use super::types::dict;
-use crate::activity::Rates;
+use crate::activity::{Rates, caller};
+use crate::audit::{Event, Place};
 use crate::engine::Engine;
 use crate::errors::{CoreError, Result};
 
@@ -95,9 +97,87 @@ impl BlockCache {
         })
     }
 
+    fn take_read_packs(&self) -> Vec<u64> {
+        self.0.blocks.take_read_packs()
+    }
+
+    fn export_reads(&self) -> Vec<(u16, u64, u64, u64)> {
+        self.0.io.exports.all()
+    }
+
+    /// Levels by export: 0 nothing, 1 changes, 2 all.
+    fn audit_set(&self, levels: Vec<(u16, u8)>) {
+        self.0.io.audit.set(&levels);
+    }
+
+    fn audit_level(&self, export: u16) -> u8 {
+        self.0.io.audit.level(export)
+    }
+
+    #[pyo3(signature = (export, op, result, inode, place, target = None))]
+    fn audit_note(
+        &self,
+        export: u16,
+        op: String,
+        result: i32,
+        inode: u64,
+        place: Option<(u64, Vec<u8>)>,
+        target: Option<(u64, Vec<u8>)>,
+    ) {
+        let (client, uid) = caller();
+        let place_of = |(directory, name)| Place::new(directory, name);
+        self.0.io.audit.push(Event {
+            at_ns: self.0.clock.now_ns(),
+            op,
+            export,
+            client,
+            uid,
+            result,
+            inode,
+            place: place.map(place_of),
+            target: target.map(place_of),
+        });
+    }
+
+    fn audit_take(&self, most: usize) -> Vec<AuditTuple> {
+        self.0.io.audit.take(most).into_iter().map(told_event).collect()
+    }
+
+    fn audit_counts(&self) -> (usize, u64) {
+        (self.0.io.audit.waiting(), self.0.io.audit.dropped())
+    }
+
     fn pin(&self, py: Python<'_>, runs: Vec<Run>) {
         py.detach(|| self.0.blocks.shelf_set().pin(&runs));
     }
+}
+
+type PlaceTuple = (u64, Cow<'static, [u8]>);
+type AuditTuple = (
+    i64,
+    String,
+    u16,
+    Option<String>,
+    u32,
+    i32,
+    u64,
+    Option<PlaceTuple>,
+    Option<PlaceTuple>,
+);
+
+fn told_event(event: Event) -> AuditTuple {
+    let place = |place: Place| (place.directory, Cow::Owned(place.name));
+    (
+        event.at_ns,
+        event.op,
+        event.export,
+        event.client.map(|client| client.to_string()),
+        event.uid,
+        event.result,
+        event.inode,
+        event.place.map(place),
+        event.target.map(place),
+    )
 }
 
 type Told = (f64, f64, f64, f64, f64, f64);
