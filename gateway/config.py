@@ -143,16 +143,8 @@ KEYS: Final[dict[str, Key]] = {
         fixed(""),
         "Where the audit goes as syslog (RFC 5424): tls://HOST:PORT or tcp://HOST:PORT; empty: nowhere.",
     ),
-    "audit": Key(
-        values.audit,
-        fixed("off"),
-        "What clients do with files by the export of the configuration that is audited: off, changes (with writes), all.",
-    ),
-    "audit_syslog": Key(
-        values.collector,
-        fixed(""),
-        "Where the audit of files goes as syslog (RFC 5424) beside its files: tls://HOST:PORT or tcp://HOST:PORT.",
-    ),
+    "audit": Key(values.audit, fixed("off"), "Audit of files by the configured export: off, changes, all."),
+    "audit_syslog": Key(values.collector, fixed(""), "Where that audit goes, too: tls://HOST:PORT, tcp://…"),
     "admin_certificate": Key(
         values.path_or_none,
         fixed(None),
