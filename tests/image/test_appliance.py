@@ -1,12 +1,16 @@
 """The image as it boots: first boot on blank disks, what runs as whom, clients, the admin service."""
 
+import hashlib
 import json
+import random
 import re
+import shlex
 import ssl
 import subprocess
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,6 +282,39 @@ def smbclient(appliance: Appliance, command: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+# What the kernel holds for the loopback mount and has not got rid of, in KiB, twice a second: the largest is kept.
+WATCH = """most=0; while sleep 0.5; do
+now=$(awk '/^(Dirty|Writeback):/ { sum += $2 } END { print sum }' /proc/meminfo)
+[ "$now" -le "$most" ] || { most=$now; echo "$most" >/run/dirty; }
+done"""
+HOG = "import sys, time; held = bytearray(int(sys.argv[1])); held[::4096] = bytes([1]) * len(held[::4096]); time.sleep(600)"
+DIRTY_BYTES = 128 << 20
+
+
+def test_memory_that_runs_short_under_smb_load_stops_nobody(
+    appliance: Appliance, client: uml.Client, smb: str, tmp_path: Path
+) -> None:
+    """A machine that mounts its own server: dirty pages are bounded, and the server keeps the memory to write them back."""
+    server = "systemctl show -p NRestarts,ExecMainPID caudal caudal-smb; pgrep ganesha"
+    before = appliance.ssh(server)
+    available_kib = int(appliance.ssh("awk '/^MemAvailable:/ { print $2 }' /proc/meminfo"))
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(random.Random(1).randbytes(48 << 20) * 4)
+    appliance.start_unit("watch", f"sh -c {shlex.quote(WATCH)}")
+    hog_bytes = max(0, available_kib - (48 << 10)) << 10
+    appliance.start_unit("hog", f"-p OOMScoreAdjust=1000 python3 -c {shlex.quote(HOG)} {hog_bytes}")
+    try:
+        smbclient(appliance, f"put {source} smb/squeezed; get smb/squeezed {copy}")
+        client.run("stat /mnt/both/squeezed && echo x >/mnt/both/meanwhile", timeout_s=60)
+    finally:
+        appliance.ssh("systemctl stop watch hog", check=False)
+    with source.open("rb") as ours, copy.open("rb") as theirs:
+        assert hashlib.file_digest(ours, "sha256").digest() == hashlib.file_digest(theirs, "sha256").digest()
+    assert appliance.ssh(server) == before, "nobody was killed"
+    assert int(appliance.ssh("cat /run/dirty")) << 10 <= DIRTY_BYTES * 1.25
+    client.run("rm /mnt/both/squeezed")
 
 
 def test_files_and_mounts_outlive_a_reboot_and_a_power_cut(appliance: Appliance, client: uml.Client) -> None:
