@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use foyer::{CacheBuilder, Event, EventListener, S3FifoConfig};
 
+use super::recent::Recent;
 use super::shelves::Shelves;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
@@ -18,6 +19,9 @@ const SHARD_BYTES: u64 = 32 << 20;
 const MAX_SHARDS: u64 = 64;
 /// Share of what was seen once: read-ahead must not push itself out before it is read.
 const NEW_SHARE: f64 = 0.33;
+/// Uses after which a block is worth keeping. The first use of a block that read-ahead brought is a hit, too, and does not say that
+/// it will be read again.
+const PROVEN_HITS: u8 = 2;
 const COUNTERS: usize = 32;
 
 /// Mixes a key in a few instructions. Keys come from our own numbering, so nobody can aim at collisions.
@@ -66,6 +70,7 @@ struct Counter {
 
 pub struct L1 {
     cache: foyer::Cache<BlockKey, Bytes, KeyHash>,
+    recent: Recent,
     counters: [Counter; COUNTERS],
     /// The cache itself only knows the one that it was made with.
     capacity_bytes: AtomicU64,
@@ -96,6 +101,7 @@ impl L1 {
         let shards = (capacity_bytes / SHARD_BYTES).clamp(1, MAX_SHARDS) as usize;
         let eviction = S3FifoConfig {
             small_queue_capacity_ratio: NEW_SHARE,
+            small_to_main_freq_threshold: PROVEN_HITS,
             ..S3FifoConfig::default()
         };
         let dropping = Arc::new(AtomicBool::new(false));
@@ -112,6 +118,7 @@ impl L1 {
         let capacity_bytes = AtomicU64::new(capacity_bytes);
         Self {
             cache: builder.build(),
+            recent: Recent::default(),
             counters: Default::default(),
             capacity_bytes,
             dropping,
@@ -122,8 +129,12 @@ impl L1 {
     #[inline]
     pub fn get(&self, key: BlockKey) -> Option<Bytes> {
         let counter = &self.counters[(key.block as usize ^ key.pack as usize) % COUNTERS];
-        if let Some(entry) = self.cache.get(&key) {
+        if let Some(payload) = self.recent.same_use(key) {
             counter.hits.fetch_add(1, Relaxed);
+            Some(payload)
+        } else if let Some(entry) = self.cache.get(&key) {
+            counter.hits.fetch_add(1, Relaxed);
+            self.recent.begin(key, entry.value());
             Some(entry.value().clone())
         } else {
             counter.misses.fetch_add(1, Relaxed);
@@ -148,6 +159,7 @@ impl L1 {
     pub fn clear(&self) {
         // Not `clear`: that forgets to count what leaves, and takes the cache for full ever after.
         self.dropping.store(true, Relaxed);
+        self.recent.clear();
         self.cache.evict_all();
         self.dropping.store(false, Relaxed);
     }

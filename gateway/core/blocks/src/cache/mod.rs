@@ -8,6 +8,7 @@ mod l2;
 mod later;
 mod pending;
 mod pins;
+mod recent;
 mod shelf;
 mod shelves;
 
