@@ -171,6 +171,11 @@ def test_mirrors_are_taken_out_and_in(mirrored: Mirrored) -> None:
     mirrored.server.options = OPTIONS
     mirrored.server.start()
     assert mirrored.states()[0] == "lost"
+    # Nor by the start after that one, when no list names it any more.
+    mirrored.server.stop()
+    mirrored.server.start()
+    mirrored.write("twice without")
+    assert mirrored.states()[0] == "lost"
     assert not any(mirrored.dir(0).iterdir())
     mirrored.check()
     mount(mirrored.disks[0])

@@ -94,6 +94,9 @@ impl Core {
             .map_err(|error| CoreError::Invalid(format!("mirror_wait_s: {error}")))?;
         let lists = members.iter().filter_map(|bytes| Members::decode(bytes).ok());
         let mirrors = MirrorRules {
+            places: members_file
+                .as_ref()
+                .map(|file| file.with_file_name("journal-places")),
             witness: members_file,
             published: Published {
                 epoch: membership,
