@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support import uml
 from tests.support.caudal import Caudal
@@ -224,3 +224,63 @@ def test_a_flush_an_alert_and_a_token(admin: Page, server: Caudal) -> None:
     admin.get_by_role("button", name="Revoke grafana").click()
     dialog.get_by_role("button", name="Revoke", exact=True).click()
     expect(admin.get_by_text("There are no tokens.")).to_be_visible()
+
+
+def test_dead_packs_are_collected_on_request(admin: Page) -> None:
+    go(admin, "Objects")
+    expect(admin.get_by_text("This store has no tiers.")).to_be_visible()
+    admin.get_by_role("button", name="Collect now").click()
+    ran = row(admin, "Collecting, moving", "Collect").first
+    expect(ran).to_contain_text("done", timeout=60_000)
+
+
+def test_access_tiers_are_set_where_the_store_has_them(admin: Page) -> None:
+    """The store here is a directory: what one of Azure's would answer is put in its place."""
+    policy = {
+        "enabled": False,
+        "cool_after_days": 30,
+        "cold_after_days": None,
+        "min_pack_bytes": MIB,
+        "version": 3,
+        "available": True,
+    }
+    due = {
+        "packs": 4,
+        "bytes": 64 * MIB,
+        "reads": 16,
+        "move_cost": 0.02,
+        "month_cost": 0.5,
+        "read_cost": 1.25,
+    }
+    none = {"packs": 0, "bytes": 0, "reads": 0, "move_cost": None, "month_cost": None, "read_cost": None}
+    estimate = {"currency": "EUR", "cool": due, "cold": none, "month_now_cost": 1.0}
+    sent: list[tuple[str | None, object]] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "PUT":
+            sent.append((route.request.headers.get("if-match"), route.request.post_data_json))
+        route.fulfill(json=policy, headers={"ETag": '"3"'})
+
+    admin.route("**/v1/objects/tiering", answer)
+    admin.route("**/v1/objects/tiering/estimate", lambda route: route.fulfill(json=estimate))
+    try:
+        go(admin, "Exports")
+        go(admin, "Objects")
+        moved = row(admin, "What a run would move now", "cool")
+        expect(moved).to_contain_text("64 MiB")
+        expect(moved).to_contain_text("1.25")
+        expect(row(admin, "What a run would move now", "cold")).to_contain_text("no price set")
+        admin.get_by_role("button", name="Change").click()
+        dialog = admin.get_by_role("dialog")
+        dialog.get_by_label("Move packs once a day").check()
+        dialog.get_by_label("Days without a read until Cold").fill("soon")
+        dialog.get_by_role("button", name="Set").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("whole numbers")
+        dialog.get_by_label("Days without a read until Cold").fill("180")
+        dialog.get_by_role("button", name="Set").click()
+        expect(dialog).to_be_hidden()
+    finally:
+        admin.unroute("**/v1/objects/tiering")
+        admin.unroute("**/v1/objects/tiering/estimate")
+    wanted = {"enabled": True, "cool_after_days": 30, "cold_after_days": 180, "min_pack_bytes": MIB}
+    assert sent == [('"3"', wanted)]

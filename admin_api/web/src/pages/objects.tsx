@@ -5,6 +5,7 @@ import { useSamples } from "../samples";
 import type { Status } from "../types";
 import { Card, Empty, Heading, Stat, Stats, type Tone } from "../ui/bits";
 import { Chart } from "../ui/chart";
+import { PackCards } from "./packs";
 
 const SERIES = [
   "store_received_bytes",
@@ -101,6 +102,7 @@ export function ObjectsPage() {
           <Empty title="Nothing is known yet" />
         </Card>
       )}
+      <PackCards />
       <Card title="Last hour">
         <div class="charts">
           <Chart

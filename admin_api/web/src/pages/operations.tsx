@@ -18,6 +18,8 @@ const KINDS: Record<string, string> = {
   "cache.warm": "Warm",
   "cache.pin": "Pin",
   "cache.shelf.drain": "Drain a shelf",
+  "objects.collect": "Collect",
+  "objects.tier": "Move into tiers",
 };
 
 function words(found: Record<string, unknown>): string {
