@@ -1,8 +1,7 @@
 """Configuration: one TOML file, whose keys are the long options of `caudal up` in snake case.
 
-Environment variables (`CAUDAL_NFS_PORT`) override the file, options (`--nfs-port`) override both. Every value
-is checked here, once; a mistake is reported with the key, the value, where it stands and what would be right.
-Values that depend on the machine (cache sizes) are chosen here too, unless they are given.
+Environment variables (`CAUDAL_NFS_PORT`) override the file, options (`--nfs-port`) override both. Every value is checked here,
+once: a mistake is reported with key, value, place and what would be right. What depends on the machine is chosen here too.
 """
 
 import difflib

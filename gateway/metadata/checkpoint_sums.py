@@ -15,6 +15,7 @@ from gateway.metadata.tables import inode, owner_usage, quota, tree
 
 IN_BATCH: Final = 500
 _UNBOUNDED: Final = 1 << 62
+_MOST: Final = (1 << 63) - 1
 USER, GROUP = 0, 1
 
 
@@ -106,7 +107,8 @@ class Derived:
         empty = [ino for ino in self._gone if ino in self._found]
         for node in self._sums.dirty():
             if node.sums != NOTHING:
-                put.append({"dir": node.ino, **node.sums._asdict()})
+                sums = {name: _kept(value) for name, value in node.sums._asdict().items()}
+                put.append({"dir": node.ino, **sums})
             elif node.ino in self._found:
                 empty.append(node.ino)
         self._drop(tree, tree.c.dir, empty)
@@ -125,7 +127,7 @@ class Derived:
         nothing: list[dict[str, int]] = []
         for (kind, owner), delta in deltas.items():
             old = now.get((kind, owner), (0, 0, 0))
-            inodes, size, space = (int(a) + b for a, b in zip(old, delta, strict=True))
+            inodes, size, space = (_kept(int(a) + b) for a, b in zip(old, delta, strict=True))
             if inodes or size or space:
                 put.append({"kind": kind, "id": owner, "inodes": inodes, "bytes": size, "space": space})
             else:
@@ -156,3 +158,10 @@ class Derived:
         self._connection.execute(
             statement.on_conflict_do_update(index_elements=key, set_=others), [dict(row) for row in put]
         )
+
+
+def _kept(value: int) -> int:
+    """A sum as a column can hold it. Sparse files of the largest size add up to more than 64 bits: their sum stays at the most that
+    fits, and fsck counts anew when they are gone.
+    """
+    return max(-_MOST - 1, min(value, _MOST))

@@ -145,8 +145,8 @@ def test_a_shelf_that_goes_away_is_reported_and_taken_back(tiers: Tiers) -> None
 
 def test_warm_and_pin(tiers: Tiers) -> None:
     tiers.call("cache_drop")
-    assert "lies in no export" in tiers.refused("cache_warm", path="/elsewhere").message
-    assert "does not exist" in tiers.refused("cache_warm", path=f"{EXPORT}/none").message
+    assert "is in no export" in tiers.refused("cache_warm", path="/elsewhere").message
+    assert "there is no" in tiers.refused("cache_warm", path=f"{EXPORT}/none").message
     warmed = tiers.finished(tiers.call("cache_warm", path=f"{EXPORT}/tree"))
     assert warmed["state"] == "done", warmed
     progress = warmed["progress"]

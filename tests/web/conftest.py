@@ -156,7 +156,7 @@ def server(disks: list[SmallDisk]) -> Iterator[Caudal]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dashboard(server: Caudal) -> Iterator[Dashboard]:
     """Debian's Chromium, which trusts the server's certificate and no other."""
     trusted = f"--ignore-certificate-errors-spki-list={key_digest(server.state / 'admin/tls.crt')}"

@@ -74,7 +74,7 @@ def test_a_quota_is_set_met_by_a_client_and_shown(admin: Page, client: uml.Clien
     dialog.get_by_label("Bytes, at most").fill("1 MiB")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
-    limited = row(admin, "Quotas", "/data/projects/team")
+    limited = row(admin, "Quotas", "/projects/team")
     expect(limited).to_contain_text("0 B of 1 MiB")
     client.run(f"head -c {MIB} /dev/zero > {point}/team/full && sync {point}/team/full")
     refused = client.run(f"echo more >> {point}/team/full && sync {point}/team/full", check=False)
@@ -84,7 +84,7 @@ def test_a_quota_is_set_met_by_a_client_and_shown(admin: Page, client: uml.Clien
     # Sums of trees come with the files' flush.
     expect(row(admin, "Entries", "team/")).to_contain_text("1 MiB")
     picture(admin, "quotas")
-    admin.get_by_role("button", name="Remove the quota of /data/projects/team").click()
+    admin.get_by_role("button", name="Remove the quota of /projects/team").click()
     expect(limited).to_have_count(0)
     client.run(f"echo more >> {point}/team/full && sync {point}/team/full")
 

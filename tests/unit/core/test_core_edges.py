@@ -185,7 +185,7 @@ def test_the_capsule_holds_the_table_and_the_core(tmp_path: Path) -> None:
     pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
     table = Table.from_address(pointer(capsule, b"pyganesha.io"))
     del files
-    assert (table.abi, table.size) == (3, ctypes.sizeof(Table))
+    assert (table.abi, table.size) == (4, ctypes.sizeof(Table))
     out = (ctypes.c_uint64 * 13)()
     assert table.getattributes(table.core, 10, 1, out) == 0
     assert (out[0], out[1], out[8]) == (10, 1, 77)
