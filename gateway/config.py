@@ -1,7 +1,7 @@
 """Configuration: one TOML file, whose keys are the long options of `caudal up` in snake case.
 
-Environment variables (`CAUDAL_NFS_PORT`) override the file, options (`--nfs-port`) override both. Every value is checked here,
-once: a mistake is reported with key, value, place and what would be right. What depends on the machine is chosen here too.
+Environment variables (`CAUDAL_NFS_PORT`) override the file, options (`--nfs-port`) override both. Values are checked here,
+once: a mistake is reported with key, value, place and what would be right. What the machine decides is chosen here too.
 """
 
 import difflib
