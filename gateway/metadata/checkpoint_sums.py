@@ -161,7 +161,7 @@ class Derived:
 
 
 def _kept(value: int) -> int:
-    """A sum as a column can hold it. Sparse files of the largest size add up to more than 64 bits: their sum stays at the most
+    """A sum as a column can hold it. Sparse files of the largest size add up to more than 64 bits: the sum stays at the most
     that fits, and fsck counts anew when they are gone.
     """
     return max(-_MOST - 1, min(value, _MOST))
