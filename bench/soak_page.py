@@ -90,6 +90,11 @@ def render(path: Path) -> None:
         lines.append(f"| {process} | {' | '.join(cells)} |")
     rounds = ", ".join(f"{name} {count}" for name, count in sorted(found["rounds"].items()))
     said, _ = verdicts(found)
+    peak = max(one[THREADS] for one in found["samples"])
+    lines += [
+        "",
+        f"Most threads of a process: {peak}; the pools together may have {POOLED_THREADS}, so a rise below is no rise.",
+    ]
     lines += ["", f"Rounds: {rounds}. Verdict: {said[-1]}; {said[-3]}; {said[-2]}.", ""]
     lines += [
         "![Memory, threads and descriptors over time](performance-soak.svg)",
