@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, inspect
 
 from admin_api import tables
 from admin_api.problems import Problem
+from gateway import sqlite
 
 log = structlog.get_logger(__name__)
 HEAD: Final = "0004"
@@ -24,9 +25,11 @@ class NewerDatabaseError(Exception):
 
 def open_engine(url: str) -> Engine:
     """The database of a URL, at the newest schema. Raises NewerDatabaseError."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-    if engine.dialect.name == "sqlite":
+    if url.startswith("sqlite"):
+        engine = sqlite.engine(url, pool_pre_ping=False)
         event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        engine = create_engine(url, pool_pre_ping=True)
     with engine.begin() as connection:
         upgrade(connection)
     return engine

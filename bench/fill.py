@@ -4,9 +4,11 @@
 /tree/gNNN/dNNNNN   the others, FILES of them in each directory, DIRECTORIES directories in a group
 """
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from gateway import sqlite
 
 FILES = 100
 DIRECTORIES = 1000
@@ -50,7 +52,7 @@ def planned(inodes: int, directory_files: int) -> Tree:
 
 def fill(database: Path, tree: Tree) -> None:
     """One transaction without any log; the database is as a checkpoint would have left it."""
-    connection = sqlite3.connect(database, isolation_level=None)
+    connection = sqlite.DRIVER.connect(database, isolation_level=None)
     try:
         for pragma in ("journal_mode = DELETE", "synchronous = OFF", "cache_size = -262144"):
             connection.execute(f"PRAGMA {pragma}")
@@ -66,7 +68,7 @@ def fill(database: Path, tree: Tree) -> None:
         connection.close()
 
 
-def _sum(connection: sqlite3.Connection) -> None:
+def _sum(connection: Any) -> None:
     """The sums over trees and owners, as counted from the rows; only the new server's root owned anything before."""
     parents = "(SELECT parent, count(*) FROM inode WHERE kind {} AND ino <> 1 GROUP BY parent)"
     files = dict(connection.execute(f"SELECT * FROM {parents.format(f'<> {DIRECTORY}')}").fetchall())
@@ -89,7 +91,7 @@ def _sum(connection: sqlite3.Connection) -> None:
         )
 
 
-def _insert(connection: sqlite3.Connection, tree: Tree) -> None:
+def _insert(connection: Any, tree: Tree) -> None:
     big, root = FIRST, FIRST + 1
     groups = FIRST + 2
     directories = groups + tree.groups

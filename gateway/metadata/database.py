@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import ClauseElement
 
+from gateway import sqlite
 from gateway.metadata import rows, tables
 from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
 
@@ -191,7 +192,7 @@ def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         # Positional, as `fetch` wants them everywhere.
         return create_engine(url, poolclass=NullPool, paramstyle="format")
-    engine = create_engine(
+    engine = sqlite.engine(
         url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S}
     )
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.pool import NullPool
 
+from gateway import sqlite
 from gateway.metadata.checkpoint_sql import Statements
 from gateway.metadata.database import Database, read_meta
 from gateway.metadata.errors import MetadataError
@@ -80,7 +81,7 @@ def mark_forked(database: Database, epoch: int) -> None:
 @contextmanager
 def _reading(path: Path) -> Generator[Connection]:
     # Immutable: nobody writes it, and no lock or log may come to stand beside it.
-    engine = create_engine(
+    engine = sqlite.engine(
         f"sqlite:///file:{quote(str(path))}?mode=ro&immutable=1&uri=true", poolclass=NullPool
     )
     try:

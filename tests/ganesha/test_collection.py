@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import signal
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway import sqlite
 from gateway.control import ControlClient
 from gateway.objects.azure import service_client
 from gateway.objects.credentials import azure_credentials
@@ -166,7 +166,7 @@ def test_packs_that_nobody_reads_go_into_another_tier(
     assert json.loads(server.cli("objects", "tiering", "set", *policy, "--json"))["enabled"] is False
     first = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))
     assert (first["state"], first["result"]["cool_packs"]) == ("done", 0)
-    with sqlite3.connect(server.state / "metadata.db", timeout=30) as database:
+    with sqlite.DRIVER.connect(server.state / "metadata.db", timeout=30) as database:
         database.execute("UPDATE pack_tier SET read_day = read_day - 31")
     database.close()
     estimate = json.loads(server.cli("objects", "tiering", "estimate", "--json"))["cool"]
@@ -178,7 +178,7 @@ def test_packs_that_nobody_reads_go_into_another_tier(
         assert client.read_file("/f0") == content("/f0")
     done = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))["result"]
     assert done["cool_packs"] == estimate["packs"] - 1
-    with sqlite3.connect(server.state / "metadata.db", timeout=30) as database:
+    with sqlite.DRIVER.connect(server.state / "metadata.db", timeout=30) as database:
         database.execute("UPDATE pack_tier SET read_day = read_day - 31")
     database.close()
     done = json.loads(server.cli("objects", "tiering", "run", "--yes", "--json"))["result"]

@@ -4,13 +4,12 @@ Only the database differs: it is in memory, for its transactions are SQLite's ow
 """
 
 import random
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from gateway import _core
+from gateway import _core, sqlite
 from gateway._core import Core, FlushBatch, JournalTail, KeyRing, ReplayReport, SimWorld
 from gateway.checkpointer import Checkpointer, Position
 from gateway.data.collector import Collector
@@ -28,11 +27,11 @@ _FILE: Final = "file:simulation?mode=memory&cache=shared"
 
 
 @cache
-def _database() -> tuple[Database, sqlite3.Connection, sqlite3.Connection]:
+def _database() -> tuple[Database, Any, Any]:
     """The process's database, a connection without which it would end, and a copy of it as it was when it was new."""
-    kept = sqlite3.connect(_FILE, uri=True, check_same_thread=False)
+    kept = sqlite.DRIVER.connect(_FILE, uri=True, check_same_thread=False)
     database = Database(f"sqlite:///{_FILE}&uri=true", FS_ID)
-    empty = sqlite3.connect(":memory:", check_same_thread=False)
+    empty = sqlite.DRIVER.connect(":memory:", check_same_thread=False)
     kept.backup(empty)
     return database, kept, empty
 

@@ -160,8 +160,7 @@ class Worker(threading.Thread):
     def _link(self, nfs: Nfs3) -> None:
         """A second name, which goes again: two changes, of which the model sees the sum."""
         name = self._any()
-        # A kill between the two changes may have left the second name of before.
-        if name is None or f"{name}.link" in self.files:
+        if name is None:
             return
         self._begin({f"{name}.link": self.files[name]})
         nfs.link(self._path(name), self._path(f"{name}.link"))
@@ -207,6 +206,17 @@ class Worker(threading.Thread):
             ]
         assert not wrong, "\n".join(wrong[:20])
         self.files, self.pending = found, None
+        self._drop_second_names(nfs)
+
+    def _drop_second_names(self, nfs: Nfs3) -> None:
+        """What a kill between the two changes of `_link` left goes.
+
+        The model takes each name for a file of its own: it would miss that a write to one is seen through the other, and
+        that a rename of one over the other does nothing (POSIX).
+        """
+        for name in [name for name in self.files if name.endswith(".link")]:
+            nfs.unlink(self._path(name))
+            del self.files[name]
 
 
 def allowed(pending: Pending, found: dict[str, bytes]) -> bool:

@@ -2,7 +2,6 @@
 durable.
 """
 
-import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from gateway import pack_proposals
+from gateway import pack_proposals, sqlite
 from gateway._core import StoreError
 from gateway.checkpointer import EMPTY_ADVANCE_S, Checkpointer, Position
 from gateway.errors import STORE_AWAY, ControlError, NotRunningError
@@ -291,7 +290,7 @@ def test_a_loop_outlives_failures(error: Exception, monkeypatch: pytest.MonkeyPa
 def test_a_loop_tells_its_trouble_and_its_end() -> None:
     stop = threading.Event()
     told: list[str | None] = []
-    full = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+    full = OperationalError("INSERT", {}, sqlite.DRIVER.OperationalError("database or disk is full"))
     away = ControlError(STORE_AWAY, "no answer")
     gone = StoreError("503")
     outcomes: list[Exception | bool] = [full, NotRunningError("away"), True, True, away, True, gone, False]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from gateway import _core, config
+from gateway import _core, config, sqlite
 from gateway.errors import ConfigError, Reason, StartError
 from gateway.fsal.check import fsck_offline
 from gateway.metadata.attributes import ROOT_INODE
@@ -72,7 +72,7 @@ def newer_segment(path: Path) -> None:
 
 
 def sql(path: Path, statement: str) -> None:
-    engine = create_engine(f"sqlite:///{path}")
+    engine = sqlite.engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()

@@ -1,7 +1,6 @@
 """Opening databases: new, as they should be, of others, and newer than this version."""
 
 import errno
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -12,8 +11,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
+from gateway import sqlite
 from gateway.metadata import database as opening
 from gateway.metadata import rows, tables
 from gateway.metadata.database import HEAD, Database, read_meta, sqlite_url
@@ -76,9 +76,9 @@ def of_the_first_format(path: Path) -> str:
     """A database as the first version left it: one file in the root."""
     config = Config()
     config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
-    with sqlite3.connect(path) as raw:
+    with sqlite.DRIVER.connect(path) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
-    engine = create_engine(sqlite_url(path))
+    engine = sqlite.engine(sqlite_url(path))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
@@ -141,7 +141,7 @@ def test_sums_and_homes_of_an_older_database_are_counted_once(tmp_path: Path) ->
 
     config = Config()
     config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
-    engine = create_engine(sqlite_url(tmp_path / "metadata.db"))
+    engine = sqlite.engine(sqlite_url(tmp_path / "metadata.db"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0003")
@@ -205,7 +205,7 @@ def test_a_read_that_the_database_cannot_do_now_is_for_later(
         assert database.fetch("SELECT count(*) FROM inode", ()) == [(0,)]
         database.close()
     with closing(Database(sqlite_url(path), FS_ID)) as database:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with closing(sqlite.DRIVER.connect(path, isolation_level=None)) as other:
             other.execute("PRAGMA locking_mode = EXCLUSIVE")
             other.execute("BEGIN EXCLUSIVE")
             other.execute("DELETE FROM inode")
@@ -215,5 +215,5 @@ def test_a_read_that_the_database_cannot_do_now_is_for_later(
             other.execute("ROLLBACK")
         assert database.fetch("SELECT count(*) FROM inode", ()) == [(0,)]
         # What is wrong by itself stays a defect.
-        with pytest.raises(sqlite3.ProgrammingError):
+        with pytest.raises(sqlite.DRIVER.ProgrammingError):
             database.fetch("SELECT ?", ())
