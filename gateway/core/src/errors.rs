@@ -2,7 +2,7 @@
 
 use std::io;
 
-use caudal_blocks::BlockError;
+use caudal_blocks::{BlockError, StoreError};
 use caudal_journal::JournalError;
 use thiserror::Error;
 
@@ -29,6 +29,9 @@ pub enum CoreError {
     Busy(&'static str),
     #[error("object store: {0}")]
     Store(String),
+    /// A pack that was there is not there. What lived in it may live elsewhere by now.
+    #[error("object store: {0}")]
+    PackGone(String),
     /// The store does not answer, or not to us; nothing is lost, and the same may succeed later.
     #[error("object store: {0}")]
     StoreAway(String),
@@ -63,6 +66,16 @@ pub enum CoreError {
 pub type Result<T> = std::result::Result<T, CoreError>;
 
 impl CoreError {
+    /// Whether data were not where they had been: a file of the journal, or a pack.
+    #[must_use]
+    pub fn is_vanished(&self) -> bool {
+        match self {
+            Self::PackGone(_) => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// The errno that a C caller sees, positive.
     #[must_use]
     pub fn errno(&self) -> i32 {
@@ -77,10 +90,15 @@ impl CoreError {
                 libc::EAGAIN
             }
             Self::Invalid(_) => libc::EINVAL,
+            // A file of ours that is missing: to a client ENOENT would say that its own is.
+            Self::Io(error) if error.kind() == io::ErrorKind::NotFound => libc::EIO,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
-            Self::Store(_) | Self::Cache(_) | Self::Journal(_) | Self::Corrupt(_) | Self::Misuse(_) => {
-                libc::EIO
-            }
+            Self::PackGone(_)
+            | Self::Store(_)
+            | Self::Cache(_)
+            | Self::Journal(_)
+            | Self::Corrupt(_)
+            | Self::Misuse(_) => libc::EIO,
         }
     }
 }
@@ -103,6 +121,7 @@ impl From<BlockError> for CoreError {
         match error {
             BlockError::Corrupt { .. } => Self::Corrupt(error.to_string()),
             BlockError::Cache(_) => Self::Cache(error.to_string()),
+            BlockError::Store(StoreError::NotFound(_)) => Self::PackGone(error.to_string()),
             _ if error.is_away() => Self::StoreAway(error.to_string()),
             _ => Self::Store(error.to_string()),
         }

@@ -2,7 +2,9 @@
 //! completes later on a thread of the runtime, and its caller goes on.
 //!
 //! The parts are resolved under the inode's lock; what they point to never changes (blocks are immutable, dirty bytes
-//! are replaced and never rewritten), so the read shows the file as it was at that moment, however long it takes.
+//! are replaced and never rewritten), so the read shows the file as it was at that moment, however long it takes. It may be
+//! gone, though, before it was fetched: a flush moves data from the journal, which is trimmed then, and a collection rewrites
+//! packs. Then the range is resolved anew, and the read shows the file as it is by now.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +34,17 @@ pub struct ReadDone {
 /// Blocks of a read's pack parts in order; None where L1 lacks one.
 type Found = SmallVec<[Option<Bytes>; 8]>;
 
+/// How often a read looks for its data, which a flush or a collection may have moved. Each takes seconds, a look does not.
+const LOOKS_MAX: u32 = 4;
+
+/// A range that is read, and what it consists of.
+struct Wanted {
+    live: Arc<Live>,
+    offset: u64,
+    parts: Parts,
+    result: ReadDone,
+}
+
 /// Block numbers that a part of a pack touches.
 const fn block_range(pack_offset: u64, len: u64) -> (u32, u32) {
     (
@@ -59,22 +72,8 @@ impl Engine {
         let live = self.live(inode, generation)?;
         let mut parts = Parts::new();
         let now_ns = self.clock.now_ns();
-        let (result, size, atime_is_due) = {
-            let state = live.state.read();
-            if state.gone {
-                return Err(CoreError::NotResident(inode));
-            }
-            let size = state.attributes.size;
-            let len = size.saturating_sub(offset).min(target.len() as u64);
-            if len > 0 {
-                state.resolve(offset, len, &mut parts);
-            }
-            let result = ReadDone {
-                amount: len as usize,
-                eof: offset.saturating_add(len) >= size,
-            };
-            (result, size, len > 0 && state.attributes.atime_is_due(now_ns))
-        };
+        let (result, size, atime_is_due) =
+            self.resolve(&live, offset, target.len() as u64, now_ns, &mut parts)?;
         if atime_is_due {
             self.touch_atime(&live, now_ns);
         }
@@ -85,7 +84,13 @@ impl Engine {
             self.io.exports.count(export(), Tier::Memory);
             self.io.read.record(began.elapsed());
         } else {
-            self.read_later(parts, found, target, result, began, done);
+            let wanted = Wanted {
+                live: live.clone(),
+                offset,
+                parts,
+                result,
+            };
+            self.read_later(wanted, found, target, began, done);
         }
         self.read_ahead(&live, offset, result.amount as u64, size);
         Ok(if complete {
@@ -93,6 +98,32 @@ impl Engine {
         } else {
             Outcome::Pending
         })
+    }
+
+    /// What up to `wanted` bytes at an offset consist of now. Returns what the read will bring, the file's size, and whether
+    /// its access time is due.
+    fn resolve(
+        &self,
+        live: &Live,
+        offset: u64,
+        wanted: u64,
+        now_ns: i64,
+        parts: &mut Parts,
+    ) -> Result<(ReadDone, u64, bool)> {
+        let state = live.state.read();
+        if state.gone {
+            return Err(CoreError::NotResident(live.inode));
+        }
+        let size = state.attributes.size;
+        let len = size.saturating_sub(offset).min(wanted);
+        if len > 0 {
+            state.resolve(offset, len, parts);
+        }
+        let result = ReadDone {
+            amount: len as usize,
+            eof: offset.saturating_add(len) >= size,
+        };
+        Ok((result, size, len > 0 && state.attributes.atime_is_due(now_ns)))
     }
 
     /// Looks all blocks up in L1; false if anything has to be fetched.
@@ -118,10 +149,9 @@ impl Engine {
 
     fn read_later<D>(
         self: &Arc<Self>,
-        parts: Parts,
+        mut wanted: Wanted,
         found: Found,
         target: Buffers,
-        result: ReadDone,
         began: Instant,
         done: D,
     ) where
@@ -132,18 +162,42 @@ impl Engine {
         let export = export();
         self.handle().spawn(async move {
             // What was begun goes on and fills the cache: the client finds it there when it comes again.
-            let fetched = tokio::time::timeout(engine.config.store_wait, engine.fetch(&parts, found))
+            let bytes = target.len() as u64;
+            let fetched = engine.fetch_where_it_is(&mut wanted, bytes, found);
+            let fetched = tokio::time::timeout(engine.config.store_wait, fetched)
                 .await
                 .unwrap_or_else(|_| Err(CoreError::StoreAway("no answer in time".to_owned())));
             let passed = engine.fence.pass().await;
             let answer = passed.and(fetched).and_then(|(found, journaled, source)| {
-                copy_parts(&parts, &found, &journaled, &target)?;
+                copy_parts(&wanted.parts, &found, &journaled, &target)?;
                 engine.io.exports.count(export, source);
-                Ok(result)
+                Ok(wanted.result)
             });
             engine.io.read.record(began.elapsed());
             completion.finish(answer);
         });
+    }
+
+    /// Brings what a read lacks, from where it is: what has gone since it was resolved is looked for again.
+    async fn fetch_where_it_is(
+        self: &Arc<Self>,
+        wanted: &mut Wanted,
+        bytes: u64,
+        mut found: Found,
+    ) -> Result<(Found, Vec<Bytes>, Tier)> {
+        for _ in 1..LOOKS_MAX {
+            match self.fetch(&wanted.parts, found).await {
+                Err(error) if error.is_vanished() => {
+                    wanted.parts.clear();
+                    let now_ns = self.clock.now_ns();
+                    (wanted.result, ..) =
+                        self.resolve(&wanted.live, wanted.offset, bytes, now_ns, &mut wanted.parts)?;
+                    (found, _) = self.look_up(&wanted.parts);
+                }
+                other => return other,
+            }
+        }
+        self.fetch(&wanted.parts, found).await
     }
 
     /// Brings every missing block and journaled piece, all at once.
@@ -330,3 +384,7 @@ fn copy_pack<'a>(
 fn missing() -> CoreError {
     CoreError::Corrupt("a read lacks a part that was fetched".to_owned())
 }
+
+#[cfg(test)]
+#[path = "read_test.rs"]
+mod read_test;

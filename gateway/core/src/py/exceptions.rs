@@ -69,7 +69,7 @@ impl From<Error> for PyErr {
             Error::NotResident(_) => NotResident::new_err(text),
             // Of one that is fenced the client asks again, and meets the owner.
             Error::Busy(_) | Error::Fenced => Busy::new_err(text),
-            Error::Store(_) | Error::StoreAway(_) => StoreError::new_err(text),
+            Error::Store(_) | Error::PackGone(_) | Error::StoreAway(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
             Error::StaleJournal(_) => StaleJournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
