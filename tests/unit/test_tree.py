@@ -22,7 +22,7 @@ TEMPLATES = {"gateway/ganesha_conf.py render", "gateway/cli.py up"}
 # What a part may import of the others. The first part that a module's name starts with holds.
 LAYERS: dict[str, tuple[str, ...]] = {
     "gateway.pyganesha": ("gateway.pyganesha",),
-    "gateway.metadata": ("gateway.metadata", "gateway._core", "gateway.errors", "gateway.log"),
+    "gateway.metadata": ("gateway.metadata", "gateway._core", "gateway.errors", "gateway.log", "gateway.sqlite"),
     "gateway.objects": ("gateway.objects", "gateway._core", "gateway.errors", "gateway.log", "gateway.state"),
     "gateway.data": (
         "gateway.data",
@@ -73,18 +73,29 @@ LAYERS: dict[str, tuple[str, ...]] = {
         )
     ),
     "appliance": ("appliance", "gateway", "admin_api.tls"),
-    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log", "gateway.syslog"),
+    "admin_api": (
+        "admin_api",
+        "gateway.control",
+        "gateway.errors",
+        "gateway.log",
+        "gateway.sqlite",
+        "gateway.syslog",
+    ),
+    "gateway.sqlite": ("gateway.sqlite",),
 }
 # Foreign packages that only some parts may know.
 KNOWERS: dict[str, tuple[str, ...]] = {
     "azure": ("gateway.objects",),
     "sqlalchemy": (
         "gateway.metadata",
+        "gateway.sqlite",
         "gateway.steward",
         "gateway.checkpointer",
         "gateway.data",
         "admin_api",
     ),
+    "pysqlite3": ("gateway.sqlite",),
+    "sqlite3": (),
     "alembic": ("gateway.metadata", "admin_api"),
     "fastapi": ("admin_api",),
     "typer": (

@@ -14,7 +14,7 @@ from gateway.metadata.attributes import DIRECTORY, SetAttributes
 from gateway.metadata.database import Database, sqlite_url
 from gateway.metadata.errors import FsError, RowsError
 from gateway.metadata.rows import DropInode, DropPack, FlushInode, InodeRow, PutInode, PutPack, RowOp, Splice
-from gateway.metadata.tables import extent, pack
+from gateway.metadata.tables import extent, owner_usage, pack, tree
 from gateway.metadata.usage import compaction_candidates, dead_packs, live_extents, pack_usage
 from tests.unit.metadata.audit import audit, dump
 from tests.unit.metadata.harness import FS_ID, FakeHarness
@@ -206,6 +206,25 @@ def test_a_pack_dies_with_its_last_extent_and_once_only(sandbox: Sandbox) -> Non
         [(1, 0, 102), (2, 0, 103)],
         [(2, 0, 103)],
     ]
+
+
+def test_sums_beyond_what_a_column_holds_stop_no_checkpoint(sandbox: Sandbox) -> None:
+    most = 2**63 - 1
+    root = InodeRow(1, 1, DIRECTORY, 0o755, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0)
+    files = [InodeRow(ino, 1, 0o100000, 0o644, 1, 7, 8, 0, 0, 1, most, 0, 0, 0, 0, 0, 0) for ino in (5, 6)]
+    log = records([PutInode(root, False)], [PutInode(row, False) for row in files], [DropInode(5), DropInode(6)])
+    seen: list[tuple[int, int | None, set[int]]] = []
+    for record in log:
+        reached = sandbox.apply([record])
+        with sandbox.database.reader() as connection:
+            tree_bytes = connection.scalar(select(tree.c.bytes).where(tree.c.dir == 1))
+            seen.append((reached, tree_bytes, set(connection.scalars(select(owner_usage.c.bytes)))))
+    assert seen[0][0] == 1
+    # Two times the largest size does not fit: the most that does.
+    assert seen[1] == (2, most, {0, most})
+    # What remains is wrong, as fsck finds and mends, and within the column's bounds.
+    assert seen[2][0] == 3
+    assert seen[2][1] == -most
 
 
 def test_usage_proposes_dead_and_half_empty_packs(sandbox: Sandbox) -> None:
