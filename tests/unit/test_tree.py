@@ -22,7 +22,13 @@ TEMPLATES = {"gateway/ganesha_conf.py render", "gateway/cli.py up"}
 # What a part may import of the others. The first part that a module's name starts with holds.
 LAYERS: dict[str, tuple[str, ...]] = {
     "gateway.pyganesha": ("gateway.pyganesha",),
-    "gateway.metadata": ("gateway.metadata", "gateway._core", "gateway.errors", "gateway.log", "gateway.sqlite"),
+    "gateway.metadata": (
+        "gateway.metadata",
+        "gateway._core",
+        "gateway.errors",
+        "gateway.log",
+        "gateway.sqlite",
+    ),
     "gateway.objects": ("gateway.objects", "gateway._core", "gateway.errors", "gateway.log", "gateway.state"),
     "gateway.data": (
         "gateway.data",

@@ -212,7 +212,9 @@ def test_sums_beyond_what_a_column_holds_stop_no_checkpoint(sandbox: Sandbox) ->
     most = 2**63 - 1
     root = InodeRow(1, 1, DIRECTORY, 0o755, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0)
     files = [InodeRow(ino, 1, 0o100000, 0o644, 1, 7, 8, 0, 0, 1, most, 0, 0, 0, 0, 0, 0) for ino in (5, 6)]
-    log = records([PutInode(root, False)], [PutInode(row, False) for row in files], [DropInode(5), DropInode(6)])
+    log = records(
+        [PutInode(root, False)], [PutInode(row, False) for row in files], [DropInode(5), DropInode(6)]
+    )
     seen: list[tuple[int, int | None, set[int]]] = []
     for record in log:
         reached = sandbox.apply([record])
