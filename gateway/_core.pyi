@@ -109,6 +109,9 @@ class StoreError(CoreError):
 
     errno: int
 
+class PackGone(StoreError):
+    """A pack that was there is not: what lived in it lives elsewhere by now, if it lives."""
+
 class JournalError(CoreError):
     """No journal mirror takes writes, or the journal cannot be read. Nothing more can be acknowledged."""
 

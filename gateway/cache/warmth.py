@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
-from gateway._core import CoreError
+from gateway._core import CoreError, PackGone
 from gateway.cache import walk
 from gateway.cache.jobs import CancelledError, Job
 from gateway.cache.tiers import Tiers
@@ -135,7 +136,9 @@ class Warmth:
                         return
                     if run is None or len(waiting) >= 2 * FETCHERS:
                         count, under_way = waiting.pop(0)
-                        fetched += under_way.result()
+                        # A collection moved what lives of it into a new pack, which the cache was given as it was written.
+                        with suppress(PackGone):
+                            fetched += under_way.result()
                         done += count
                         job.progress = {
                             **job.progress,

@@ -32,6 +32,12 @@ create_exception!(
 );
 create_exception!(
     gateway._core,
+    PackGone,
+    StoreError,
+    "A pack that was there is not: what lived in it lives elsewhere, if it lives."
+);
+create_exception!(
+    gateway._core,
     JournalError,
     CoreError,
     "No journal mirror takes writes, or none can be read."
@@ -69,7 +75,8 @@ impl From<Error> for PyErr {
             Error::NotResident(_) => NotResident::new_err(text),
             // Of one that is fenced the client asks again, and meets the owner.
             Error::Busy(_) | Error::Fenced => Busy::new_err(text),
-            Error::Store(_) | Error::PackGone(_) | Error::StoreAway(_) => StoreError::new_err(text),
+            Error::PackGone(_) => PackGone::new_err(text),
+            Error::Store(_) | Error::StoreAway(_) => StoreError::new_err(text),
             Error::Journal(_) => JournalError::new_err(text),
             Error::StaleJournal(_) => StaleJournalError::new_err(text),
             Error::NewerFormat(_) => NewerFormatError::new_err(text),
@@ -101,6 +108,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Busy", py.get_type::<Busy>())?;
     module.add("NotResident", py.get_type::<NotResident>())?;
     module.add("StoreError", py.get_type::<StoreError>())?;
+    module.add("PackGone", py.get_type::<PackGone>())?;
     module.add("JournalError", py.get_type::<JournalError>())?;
     module.add("NewerFormatError", py.get_type::<NewerFormatError>())?;
     module.add("StaleJournalError", py.get_type::<StaleJournalError>())?;
