@@ -36,11 +36,16 @@ class Store:
         pass
 
 
+class NoDirectories:
+    def readdir(self, directory: int, after_cookie: int, limit: int) -> list[Any]:
+        return []
+
+
 def warm(store: Store) -> dict[str, Any]:
     extents = [(pack << 30, BLOCK_PAYLOAD_BYTES, pack, 0) for pack in range(1, PACKS + 1)]
     warmth = Warmth(
         store,
-        SimpleNamespace(readdir=lambda *_: []),
+        NoDirectories(),
         lambda _: extents,
         SimpleNamespace(pins=[]),  # type: ignore[arg-type]  # only its pins are asked for
         resolve=lambda _: FILE,
