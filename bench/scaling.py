@@ -33,12 +33,14 @@ from bench.record import machine, save
 from tests.support import netns, uml
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.caudal import EXPORT, Caudal
+from tests.support.fault_proxy import Delay, FaultProxy
 from tests.support.processes import ROOT
 from tests.support.stock import StockGanesha
 
 PAGE = ROOT / "docs/performance-scaling.md"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 GET_BYTES = 4 << 20
+FAR_S = 0.08
 COLD_BYTES = 256 << 20
 LISTED = 50_000
 LISTED_BY = ("3", "4.2")
@@ -197,7 +199,7 @@ def listed(server: Caudal | StockGanesha, client: uml.Client, version: str) -> F
 
 
 def cold(directory: Path, rounds: int) -> Figures:
-    """MB/s of a cold sequential read through NFS, and of curl with 1, 2, 4 and 8 ranged GETs at once."""
+    """MB/s of a cold sequential read through NFS, of curl with 1 to 8 ranged GETs at once, and from a store far away."""
     with Azurite(directory / "azurite.log", directory / "blobs") as azurite:
         server = Caudal(directory / "cold", store="az://cold", env=azurite.environment)
         try:
@@ -205,7 +207,7 @@ def cold(directory: Path, rounds: int) -> Figures:
             bench(server, "write", "conns=1", f"size={COLD_BYTES}", "bs=1M")
             server.flush()
             ranges = blob_ranges(azurite)
-            found: Figures = {"caudal": [], **{f"curl {count}": [] for count in (1, 2, 4, 8)}}
+            found: dict[str, list[float]] = {"caudal": [], **{f"curl {count}": [] for count in (1, 2, 4, 8)}}
             for _ in range(rounds):
                 server.cli("cache", "drop")
                 found["caudal"].append(
@@ -213,7 +215,29 @@ def cold(directory: Path, rounds: int) -> Figures:
                 )
                 for count in (1, 2, 4, 8):
                     found[f"curl {count}"].append(curl(directory, ranges, count))
-            return {name: statistics.median(runs) for name, runs in found.items()}
+        finally:
+            server.stop()
+        for ahead_mib in (8, 32):
+            found[f"caudal, {FAR_S * 1000:.0f} ms away, {ahead_mib} MiB ahead"] = far(
+                directory, azurite, ahead_mib, rounds
+            )
+        return {name: statistics.median(runs) for name, runs in found.items()}
+
+
+def far(directory: Path, azurite: Azurite, ahead_mib: int, rounds: int) -> list[float]:
+    """The same read where each GET takes so much longer."""
+    with FaultProxy(azurite.port) as proxy, proxy.fault(Delay(FAR_S), "GET"):
+        ahead = ("--readahead-bytes", f"{ahead_mib}MiB")
+        server = Caudal(directory / "cold", store="az://cold", env=proxy.environment, options=ahead)
+        try:
+            server.start()
+            found: list[float] = []
+            for _ in range(rounds):
+                server.cli("cache", "drop")
+                found.append(
+                    bench(server, "read", "conns=1", f"size={COLD_BYTES}", "bs=1M", "depth=8")["MB_s"]
+                )
+            return found
         finally:
             server.stop()
 

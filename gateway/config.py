@@ -187,7 +187,9 @@ KEYS: Final[dict[str, Key]] = {
     "pack_bytes": Key(
         values.size(MIB // 4, 64 * MIB), fixed(8 * MIB), "Size that packs in the store aim at."
     ),
-    "readahead_bytes": Key(values.size(0, 256 * MIB), fixed(8 * MIB), "Most that one file reads ahead."),
+    "readahead_bytes": Key(
+        values.size(0, 256 * MIB), config_cache.default_readahead, "Most that one file reads ahead."
+    ),
     "max_inodes": Key(values.whole(1000), fixed(200_000), "Files kept live in memory."),
     "metadata_memory_bytes": Key(
         values.size(16 * MIB), values.default_metadata_memory, "Memory for names and attributes."
