@@ -2,12 +2,13 @@
 
 caudal.toml     what `caudal up` was given; the other processes read it
 exports.json limits.json    exports and limits that were set while it served
+krb5.keytab     keys by which clients' Kerberos tickets are checked, if it was given any
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again
 lock            held (flock) by the supervisor and, inherited, by the processes that it started
 journal/ store/ l2/ metadata.db     journal mirror, default store, disk cache, database
-ganesha/        ganesha.conf and exports.conf, recovery records of NFS clients, the last server epoch
+ganesha/        ganesha.conf and what it takes in, recovery records of NFS clients, the last server epoch
 admin/          database and certificate of the admin service
 run/            sockets, pids and logs (run/log/*.log); may be removed while nothing runs
 """
@@ -106,6 +107,11 @@ class StateDir:
     @property
     def limits_file(self) -> Path:
         return self.root / "limits.json"
+
+    @property
+    def keytab_file(self) -> Path:
+        """A secret: in no backup and no support bundle."""
+        return self.root / "krb5.keytab"
 
     @property
     def exports_conf(self) -> Path:
