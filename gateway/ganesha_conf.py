@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway import kerberos
 from gateway.config import Config
 from gateway.exports import MAX_IO_BYTES, SQUASH, conf_of
 from gateway.state import StateDir
@@ -46,11 +47,11 @@ def render(
     versions: tuple[int, ...],
     *,
     grace: bool = True,
-    kerberos: bool = False,
+    with_kerberos: bool = False,
 ) -> str:
     """The whole file, for the protocol versions given: (4,) where no rpcbind can be had, else (3, 4).
 
-    grace: clients of before the start may have something to reclaim. kerberos: there is a keytab.
+    grace: clients of before the start may have something to reclaim. with_kerberos: there is a keytab.
     """
     state = StateDir(config.state)
     protocols = ", ".join(str(version) for version in versions)
@@ -80,8 +81,8 @@ NFS_CORE_PARAM {{
 }}
 
 NFS_KRB5 {{
-    Active_krb5 = {"true" if kerberos else "false"};
-    KeytabPath = {_quoted(state.keytab_file)};
+    Active_krb5 = {"true" if with_kerberos else "false"};
+    KeytabPath = {_quoted(kerberos.keytab_file(state))};
     # Without a host: whatever nfs/HOST the keytab holds, since clients know a server by several names.
     PrincipalName = "nfs";
     CCacheDir = {_quoted(state.run / "krb5")};

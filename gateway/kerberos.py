@@ -6,6 +6,7 @@ from it (`ganesha/krb5.conf`, `ganesha/idmapd.conf`) is written at each start.
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gateway import keytab
@@ -32,6 +33,11 @@ class Keytab:
         """The realms of the server's own principals, without repetition."""
         own = (entry.realm for entry in self.entries if entry.principal.startswith(SERVICE))
         return tuple(dict.fromkeys(own))
+
+
+def keytab_file(state: StateDir) -> Path:
+    """A secret: in no backup and no support bundle."""
+    return state.root / "krb5.keytab"
 
 
 def check(data: bytes) -> Keytab:
@@ -71,7 +77,7 @@ def _unfit(realm: str) -> bool:
 
 def read(state: StateDir) -> Keytab | None:
     """The keytab that is kept, None where there is none. Raises StartError for one that cannot be used."""
-    path = state.keytab_file
+    path = keytab_file(state)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

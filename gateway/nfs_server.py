@@ -124,7 +124,7 @@ class NfsServer:
         keytab = kerberos.read(self._state)
         kerberos.write_conf(self._state, keytab)
         text = ganesha_conf.render(
-            self._config, self._fsal, self.versions, grace=grace, kerberos=keytab is not None
+            self._config, self._fsal, self.versions, grace=grace, with_kerberos=keytab is not None
         )
         write_atomically(self._conf_file, text.encode())
         kept = exports.read(self._state)

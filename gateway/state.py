@@ -1,8 +1,7 @@
 """The state directory: where everything of one file system stands on this machine.
 
 caudal.toml     what `caudal up` was given; the other processes read it
-exports.json limits.json    exports and limits that were set while it served
-krb5.keytab     keys by which clients' Kerberos tickets are checked, if it was given any
+exports.json limits.json krb5.keytab    what was set while it served: exports, limits, the server's keys in Kerberos
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again
@@ -107,11 +106,6 @@ class StateDir:
     @property
     def limits_file(self) -> Path:
         return self.root / "limits.json"
-
-    @property
-    def keytab_file(self) -> Path:
-        """A secret: in no backup and no support bundle."""
-        return self.root / "krb5.keytab"
 
     @property
     def exports_conf(self) -> Path:

@@ -85,7 +85,7 @@ def set_keytab(
 @router.delete(
     "/kerberos/keytab",
     openapi_extra=needs(Role.ADMIN),
-    responses=responses(401, 403, 404, 409, 412, 503),
+    responses=responses(401, 403, 404, 409, 412, 422, 503),
 )
 def remove_keytab(here: Here, caller: Caller, if_match: IfMatch = None) -> Kerberos:
     """Ends Kerberos; refused while an export asks for it. If-Match may be left out."""

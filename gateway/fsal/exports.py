@@ -253,7 +253,7 @@ class Exports:
 
     def _check_keytab(self, wanted: Wanted) -> None:
         flavours = [each for each in wanted.security if each in kerberos.FLAVOURS]
-        if flavours and not self._state.keytab_file.exists():
+        if flavours and not kerberos.keytab_file(self._state).exists():
             raise files.wrong(f"security: {', '.join(flavours)} needs a keytab", kerberos.NO_KEYTAB)
 
     def while_none_needs_kerberos(self, act: Callable[[], None]) -> None:

@@ -85,7 +85,7 @@ class KerberosCommands:
         made = kerberos.check(data)
         with self._lock:
             self._check_version(fields)
-            write_atomically(self._state.keytab_file, data)
+            write_atomically(kerberos.keytab_file(self._state), data)
             failpoint("kerberos.after_file")
             self._kept = made
             log.info("kerberos.set", realms=made.realms, keys=len(made.entries))
@@ -103,7 +103,7 @@ class KerberosCommands:
             return self._changed()
 
     def _forget(self) -> None:
-        self._state.keytab_file.unlink(missing_ok=True)
+        kerberos.keytab_file(self._state).unlink(missing_ok=True)
         sync_directory(self._state.root)
         failpoint("kerberos.after_removal")
 

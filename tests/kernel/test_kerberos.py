@@ -9,12 +9,13 @@ import pytest
 from tests.support import uml
 from tests.support.caudal import EXPORT, Caudal, undisturbed
 from tests.support.kerberos import REALM, Realm
-from tests.support.kerberos_client import GID, SERVER, UID, as_user, gssd_log, join, sign_in, sign_out
+from tests.support.kerberos_client import GID, SERVER, UID, USER, as_user, gssd_log, join, sign_in, sign_out
 from tests.support.wire import Wire
 
 ALLOWED = ("--allow", "192.168.0.0/16=rw,none")
 SECURE = "/secure"
 FLAVOURS = ("krb5", "krb5i", "krb5p")
+STRANGER = "nobody-here"
 REFUSED = ("Permission denied", "Operation not permitted", "access denied", "Stale file handle")
 
 
@@ -29,7 +30,8 @@ def member(private_network: None) -> Iterator[uml.Client]:
 def realm(member: uml.Client, module_disk_path: Path) -> Iterator[Realm]:
     module_disk_path.chmod(0o755)
     with Realm(module_disk_path / "realm", member.server_address) as running:
-        running.user("games")
+        running.user(USER)
+        running.user(STRANGER)
         join(member, running)
         yield running
 
@@ -112,6 +114,18 @@ def test_who_signs_in_is_whom_files_belong_to(
     )
     sign_out(member, realm)
     member.run(f"set -e; ls -ln {point}; rm {point}/user {point}/root; umount {point}")
+
+
+def test_who_is_no_user_of_the_server_is_nobody(member: uml.Client, realm: Realm, secure: Caudal) -> None:
+    """Whatever number the client gives the user."""
+    point = mount(member, secure, "4.2", "krb5p")
+    member.run(f"mkdir -m 777 {point}/open && mkdir -m 700 {point}/shut && chown {UID}:{GID} {point}/shut")
+    assert member.run(f"stat -c %u:%g {point}/shut").output.split() == [f"{UID}:{GID}"]
+    sign_in(member, realm, STRANGER)
+    member.run(as_user(realm, f"touch {point}/open/new; test $(stat -c %u {point}/open/new) != {UID}"))
+    assert member.run(as_user(realm, f"touch {point}/shut/new"), check=False).status
+    sign_out(member, realm)
+    member.run(f"set -e; rm -r {point}/open {point}/shut; umount {point}")
 
 
 def test_without_kerberos_nobody_gets_in(member: uml.Client, secure: Caudal) -> None:

@@ -21,9 +21,11 @@ def join(client: uml.Client, realm: Realm) -> None:
     hosts.write_text(
         f"127.0.0.1 localhost\n{client.server_address} {SERVER}\n{client.address} {CLIENT} client\n"
     )
+    idmapd = client.work / "idmapd.conf"
+    idmapd.write_text(f"[General]\nDomain = {realm.name.lower()}\n")
     loads = "; ".join(f"modprobe -q -d {client.work} {module}" for module in MODULES)
     client.run(
-        f"set -e\nmount --bind {hosts} /etc/hosts\nhostname {CLIENT}\n{loads}\n"
+        f"set -e\nmount --bind {hosts} /etc/hosts\nmount --bind {idmapd} /etc/idmapd.conf\nhostname {CLIENT}\n{loads}\n"
         f"mkdir -p /run/rpc_pipefs {TICKETS}\nchmod 1777 {TICKETS}\n"
         "mount -t rpc_pipefs none /run/rpc_pipefs\n"
         f"KRB5_CONFIG={realm.krb5_conf} setsid rpc.gssd -f -vv -k {keytab} -d {TICKETS}"
@@ -37,8 +39,9 @@ def as_user(realm: Realm, text: str) -> str:
     return f"{variables} setpriv --reuid {UID} --regid {GID} --clear-groups sh -ec '{text}'"
 
 
-def sign_in(client: uml.Client, realm: Realm) -> None:
-    client.run(as_user(realm, f'echo "{PASSWORD}" | kinit {USER} > /dev/null'))
+def sign_in(client: uml.Client, realm: Realm, principal: str = USER) -> None:
+    """Gives the user of the tests a ticket of a principal."""
+    client.run(as_user(realm, f'echo "{PASSWORD}" | kinit {principal} > /dev/null'))
 
 
 def sign_out(client: uml.Client, realm: Realm) -> None:
