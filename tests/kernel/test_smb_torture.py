@@ -1,5 +1,5 @@
-"""Samba's own test programs at the appliance's share, whose files are on our server: what must pass, passes, and what does not is
-excluded for a reason (smb_expectations.py, docs/smb.md). Takes some minutes, so only with TEST_VERSIONS=all.
+"""Samba's own test programs at the appliance's share, whose files are on our server: what must pass, passes, and what does
+not is excluded for a reason (smb_expectations.py, docs/smb.md). Takes some minutes, so only with TEST_VERSIONS=all.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.smb_expectations import NEEDS_FULL_CONTROL, SUITES
+from tests.kernel.smb_expectations import NEEDS_FULL_CONTROL, SUITES, TIMING
 from tests.support import uml
 from tests.support.caudal import Caudal
 from tests.support.smb_share import FULL_SHARE, PROGRAMS, SHARE, Share
@@ -31,23 +31,24 @@ def share(private_network: None, shared: Caudal) -> Iterator[Share]:
         yield one
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.at_the_share])
 def test_what_must_pass_passes(share: Share, name: str) -> None:
     suite = SUITES[name]
     found, said = share.torture(SHARE, suite.arguments(name), SUITE_TIMEOUT_S)
     wrong = {each: found.get(each, "did not end") for each in suite.passes if found.get(each) != "success"}
     assert not wrong, f"{name}: {wrong}\n{said[-4000:]}\n{share.log_tail()}"
-    unknown = {each: what for each, what in found.items() if what != "skip"} - suite.known()
+    unknown = {each for each, what in found.items() if what != "skip"} - suite.known()
     assert not unknown, f"{name}: neither in the list of what must pass nor excluded: {unknown}"
-    better = [each for each in suite.excluded if found.get(each) == "success"]
+    listed = {**dict.fromkeys(suite.with_full_control, NEEDS_FULL_CONTROL), **suite.excluded}
+    better = [each for each, why in listed.items() if found.get(each) == "success" and why != TIMING]
     if better:
         warnings.warn(f"smb2.{name}: excluded, and passes: {', '.join(better)}", stacklevel=1)
 
 
-@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.needing_full_control()])
+@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.with_full_control])
 def test_what_needs_full_control_of_files_passes_where_owners_have_it(share: Share, name: str) -> None:
     """Locks, share modes and the like do not go untested for the sake of mode bits."""
-    wanted = SUITES[name].needing_full_control()
+    wanted = SUITES[name].with_full_control
     found, said = share.torture(FULL_SHARE, [f"smb2.{name}.{each}" for each in wanted], SUITE_TIMEOUT_S)
     wrong = {each: found.get(each, "did not end") for each in wanted if found.get(each) != "success"}
     assert not wrong, f"{name}: {wrong} ({NEEDS_FULL_CONTROL})\n{said[-4000:]}\n{share.log_tail()}"

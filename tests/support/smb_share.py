@@ -1,5 +1,5 @@
-"""The appliance's SMB share without an appliance: Samba with the configuration that first boot writes, in a client of its own,
-over first boot's mount of a server under test. smbtorture asks it from this side.
+"""The appliance's SMB share without an appliance: Samba with the configuration that first boot writes, in a client of its
+own, over first boot's mount of a server under test. The program smbtorture asks it from this side.
 """
 
 import re
@@ -82,7 +82,7 @@ class Share:
         wait_until(lambda: answers(PORT, self.client.address), "smbd answers", 60)
 
     def _configure_client(self) -> None:
-        """smbtorture keeps its files apart from the machine's."""
+        """Has smbtorture keep its files apart from the machine's."""
         folder = self._work / "client"
         folder.mkdir()
         places = ("private dir", "state directory", "cache directory", "lock directory", "pid directory")
@@ -90,12 +90,18 @@ class Share:
         self._client_conf.write_text("\n".join(lines) + "\n")
 
     def torture(self, share: str, tests: Iterable[str], timeout_s: float) -> tuple[dict[str, str], str]:
-        """Runs tests of smbtorture (smb2.…): what each came to (success, failure, error, skip), and all that was said. One that
-        hangs is ended; what it had not come to by then is missing.
+        """Runs tests of smbtorture (smb2.…): what each came to (success, failure, error, skip), and all that was said.
+
+        Ends them after the time; what they had not come to by then is missing.
         """
         program = shutil.which("smbtorture")
         assert program is not None
-        options = [f"--configfile={self._client_conf}", "-U", f"{USER}%{PASSWORD}", "--client-protection=encrypt"]
+        options = [
+            f"--configfile={self._client_conf}",
+            "-U",
+            f"{USER}%{PASSWORD}",
+            "--client-protection=encrypt",
+        ]
         output = self._work / "torture.log"
         with output.open("wb") as file:
             process = subprocess.Popen(
