@@ -22,7 +22,9 @@ PORT: Final = 445
 PROGRAMS: Final = ("smbd", "smbpasswd", "smbtorture")
 SHARE: Final = "data"
 FULL_SHARE: Final = "full"
-"""As SHARE, but for the rights of owners: new files are rwx, so that owners have full control of them."""
+"""As SHARE, but for the rights of owners: new files are rwx, so that owners have full control of them. It has a directory of
+its own, without the files that tests at the other share leave.
+"""
 _OUTCOME: Final = re.compile(r"^(success|failure|error|skip): (.+?)(?: \[)?$", re.MULTILINE)
 
 
@@ -47,9 +49,13 @@ def configuration() -> str:
     """The appliance's file, and after it the second share."""
     text = smb.configuration(smb.Smb(share=SHARE), MOUNT, STATE)
     _, _, share = text.partition(f"[{SHARE}]")
-    inherit = "\tinherit permissions = yes\n"
-    assert inherit in share
-    return f"{text}\n[{FULL_SHARE}]{share.replace(inherit, chr(9) + 'force create mode = 0700' + chr(10))}"
+    for ours, its in (
+        ("inherit permissions = yes", "force create mode = 0700"),
+        (f"path = {MOUNT}", f"path = {MOUNT}/{FULL_SHARE}"),
+    ):
+        assert ours in share
+        share = share.replace(ours, its)
+    return f"{text}\n[{FULL_SHARE}]{share}"
 
 
 class Share:
@@ -74,7 +80,7 @@ class Share:
             + "".join(f"mount -t tmpfs none {folder}\n" for folder in own)
             + f"mkdir -p {MOUNT} {STATE}/samba/private /run/samba/ncalrpc /run/samba/cache /var/log/samba/cores\n"
             f"mount -t nfs -o {mount_options(self.server.nfs_port)} {self.client.server_address}:{EXPORT} {MOUNT}\n"
-            f"chown {UID}:{UID} {MOUNT}\n"
+            f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
             f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {USER}\n"
             f"setsid smbd --foreground --no-process-group --configfile={conf} --debug-stdout"
             f" > {self._work}/smbd.log 2>&1 < /dev/null &\n"

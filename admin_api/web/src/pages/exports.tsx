@@ -141,7 +141,7 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
 }
 
 /** What the form has no choice for: several that an export was given by the command line. */
-function severalOf(before: Export | undefined): [string, string][] {
+function severalOf(before: Export | null): [string, string][] {
   if (!before || before.security.length < 2) return [];
   return [[before.security.join(","), before.security.join(", ")]];
 }
