@@ -10,6 +10,7 @@ from tests.support import uml
 from tests.support.caudal import EXPORT, Caudal, undisturbed
 from tests.support.kerberos import REALM, Realm
 from tests.support.kerberos_client import GID, SERVER, UID, USER, as_user, gssd_log, join, sign_in, sign_out
+from tests.support.processes import wait_until
 from tests.support.wire import Wire
 
 ALLOWED = ("--allow", "192.168.0.0/16=rw,none")
@@ -45,7 +46,8 @@ def keytab(realm: Realm) -> Path:
 def server(realm: Realm, module_disk_path: Path) -> Iterator[Caudal]:
     """The server has no configuration of Kerberos but its keytab."""
     with undisturbed(module_disk_path) as make:
-        made = make(admin=True).start()
+        # A busy machine spends the usual 5 s of tests before the server answers.
+        made = make(admin=True, options=("--grace-s", "25")).start()
         with made.connect() as nfs:
             nfs.mkdir("/secret")
         yield made
@@ -64,17 +66,9 @@ def kept(server: Caudal) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def secure(server: Caudal, keytab: Path) -> Caudal:
     """The server with its keytab, and an export that asks for Kerberos."""
-    add = ("export", "add", "secure", "--path", "/secret", *ALLOWED)
-    flavours = [word for flavour in FLAVOURS for word in ("--security", flavour)]
-    assert "keytab" in refusal(server, *add, *flavours)
-    assert "no keytab" in refusal(server, "kerberos", "keytab", "/etc/passwd")
-    assert "not found" in refusal(server, "kerberos", "remove") or not kept(server)["version"]
-    before = server.pid("ganesha")
     server.cli("kerberos", "keytab", str(keytab), timeout_s=120)
-    assert server.pid("ganesha") not in {None, before}
-    assert (server.state / "krb5.keytab").stat().st_mode & 0o777 == 0o600
-    assert kept(server)["realms"] == [REALM]
-    server.cli(*add, *flavours)
+    flavours = [word for flavour in FLAVOURS for word in ("--security", flavour)]
+    server.cli("export", "add", "secure", "--path", "/secret", *ALLOWED, *flavours)
     return server
 
 
@@ -91,6 +85,35 @@ def mount(client: uml.Client, server: Caudal, version: str, flavour: str) -> str
     )
     assert done.status == 0, f"{done.output}\n{gssd_log(client)}\n{server.log_tail()}"
     return point
+
+
+# Holds a lock and writes until it is told to stop; the kernel ends the writing where the lock was lost.
+HOLDER = """
+exec 5>{point}/held && flock -n 5 && : >{work}/holds
+while [ ! -e {work}/stop ]; do echo more >&5 && sync {point}/held || exit 1; : >{work}/written; sleep 0.2; done
+"""
+
+
+def test_clients_go_on_when_the_first_keytab_comes(member: uml.Client, server: Caudal, keytab: Path) -> None:
+    asks = ("export", "add", "secure", "--path", "/secret", *ALLOWED, "--security", "krb5p")
+    assert "keytab" in refusal(server, *asks)
+    assert "no keytab" in refusal(server, "kerberos", "keytab", "/etc/passwd")
+    assert "no keytab" in refusal(server, "kerberos", "remove")
+    assert kept(server)["version"] == 0
+    work = member.work
+    with member.mounted("4.2", server.nfs_port, EXPORT, "sec=sys") as point:
+        holder = member.start_command(HOLDER.format(point=point, work=work))
+        wait_until((work / "holds").exists, "a client holds a lock")
+        before = server.pid("ganesha")
+        server.cli("kerberos", "keytab", str(keytab), timeout_s=120)
+        assert server.pid("ganesha") not in {None, before}
+        (work / "written").unlink(missing_ok=True)
+        wait_until(lambda: (work / "written").exists() or holder.done(), "it goes on writing", 60)
+        (work / "stop").touch()
+        holder.wait()
+        member.run(f"rm {point}/held")
+    assert (server.state / "krb5.keytab").stat().st_mode & 0o777 == 0o600
+    assert kept(server)["realms"] == [REALM]
 
 
 @pytest.mark.parametrize(("version", "flavour"), [*(("4.2", each) for each in FLAVOURS), ("3", "krb5i")])
