@@ -47,7 +47,7 @@ def server(realm: Realm, module_disk_path: Path) -> Iterator[Caudal]:
     """The server has no configuration of Kerberos but its keytab."""
     with undisturbed(module_disk_path) as make:
         # A busy machine spends the usual 5 s of tests before the server answers.
-        made = make(admin=True, options=("--grace-s", "25")).start()
+        made = make(admin=True, options=("--grace-s", "12")).start()
         with made.connect() as nfs:
             nfs.mkdir("/secret")
         yield made
