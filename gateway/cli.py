@@ -24,6 +24,7 @@ from gateway import cli_admin, cli_cache, cli_quota, launch, log, status_view
 from gateway import config as configuration
 from gateway.cli_alerts import alert_app
 from gateway.cli_exports import export_app
+from gateway.cli_kerberos import kerberos_app
 from gateway.cli_keys import key_app
 from gateway.cli_limits import limit_app
 from gateway.cli_meter import meter_app
@@ -50,6 +51,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.add_typer(export_app, name="export")
+app.add_typer(kerberos_app, name="kerberos")
 app.add_typer(limit_app, name="limit")
 app.add_typer(support_app, name="support")
 app.add_typer(meter_app, name="meter")

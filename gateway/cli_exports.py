@@ -20,7 +20,10 @@ Allow = Annotated[
         " none, root (default) or all. The first that names a client holds.",
     ),
 ]
-Security = Annotated[list[str] | None, typer.Option("--security", help="sys (default) or none.")]
+Security = Annotated[
+    list[str] | None,
+    typer.Option("--security", help="sys (default), none, krb5, krb5i or krb5p; several times for a choice."),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Audit = Annotated[
     str | None,

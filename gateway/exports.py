@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway import config_values as values
-from gateway import kept_file
+from gateway import kept_file, kerberos
 from gateway.errors import ControlError
 from gateway.state import StateDir, write_atomically
 
@@ -31,7 +31,7 @@ MAX_IO_BYTES: Final = 1 << 20
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 SQUASH: Final = {"none": "No_Root_Squash", "root": "Root_Squash", "all": "All_Squash"}
 ACCESS: Final = {"rw": "RW", "ro": "RO", "none": "None"}
-SECURITY: Final = ("sys", "none")
+SECURITY: Final = ("sys", "none", *kerberos.FLAVOURS)
 
 Access = Literal["rw", "ro", "none"]
 Squash = Literal["none", "root", "all"]
@@ -94,7 +94,7 @@ def parse(fields: object) -> Wanted:
     if not wanted.security or set(wanted.security) - set(SECURITY):
         raise wrong(
             f"security: {', '.join(wanted.security) or 'nothing'} cannot be served",
-            f"give {' or '.join(SECURITY)}; this server has no Kerberos",
+            f"give some of {', '.join(SECURITY)}",
         )
     try:
         return msgspec.structs.replace(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway import kerberos
 from gateway.config import Config
 from gateway.exports import MAX_IO_BYTES, SQUASH, conf_of
 from gateway.state import StateDir
@@ -40,10 +41,17 @@ def caudal_fsal(config: Config, plugins: Path, python: Path) -> Fsal:
     )
 
 
-def render(config: Config, fsal: Fsal, versions: tuple[int, ...], *, grace: bool = True) -> str:
+def render(
+    config: Config,
+    fsal: Fsal,
+    versions: tuple[int, ...],
+    *,
+    grace: bool = True,
+    with_kerberos: bool = False,
+) -> str:
     """The whole file, for the protocol versions given: (4,) where no rpcbind can be had, else (3, 4).
 
-    grace: clients of before the start may have something to reclaim.
+    grace: clients of before the start may have something to reclaim. with_kerberos: there is a keytab.
     """
     state = StateDir(config.state)
     protocols = ", ".join(str(version) for version in versions)
@@ -73,7 +81,10 @@ NFS_CORE_PARAM {{
 }}
 
 NFS_KRB5 {{
-    Active_krb5 = false;
+    Active_krb5 = {"true" if with_kerberos else "false"};
+    KeytabPath = {_quoted(kerberos.keytab_file(state))};
+    # Without a host: whatever nfs/HOST the keytab holds, since clients know a server by several names.
+    PrincipalName = "nfs";
     CCacheDir = {_quoted(state.run / "krb5")};
 }}
 
@@ -86,6 +97,7 @@ NFSV4 {{
     Grace_Period = {config.grace_s};
     Allow_Numeric_Owners = true;
     Only_Numeric_Owners = true;
+    IdmapConf = {_quoted(state.ganesha / "idmapd.conf")};
 }}
 
 MDCACHE {{
@@ -97,7 +109,7 @@ MDCACHE {{
 LOG {{
     Default_Log_Level = {_LEVELS[config.log_level]};
     Components {{
-        # Neither D-Bus nor Kerberos is used; that they are missing is no news.
+        # D-Bus is not used; that it is missing is no news.
         DBUS = FATAL;
         # By it we know that a reload of the exports has ended.
         CONFIG = EVENT;

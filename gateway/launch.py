@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import exports, limits, preflight
+from gateway import exports, kerberos, limits, preflight
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
@@ -126,6 +126,7 @@ class Launcher:
         preflight.check_space(config)
         exports.read(state)
         limits.read(state)
+        kerberos.read(state)
         preflight.check_store(config, identity, self.env, take_over=self.take_over)
         try:
             for directory in (state.ganesha, state.admin, state.run, state.logs):

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from gateway import client_records_file, exports, ganesha_conf, rpc
+from gateway import client_records_file, exports, ganesha_conf, kerberos, rpc
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import ControlError, NotRunningError, Reason, StartError
@@ -75,7 +75,7 @@ class NfsServer:
                 self._state.pid_file("ganesha"),
                 keep=(lock,),
             ),
-            env,
+            {**env, **kerberos.environment(self._state, env.get("KRB5_CONFIG"))},
         )
         self._serving = False
         self._answered_at_s: float | None = None
@@ -121,7 +121,11 @@ class NfsServer:
     def _write_configuration(self) -> None:
         self._restore_client_records()
         grace = has_client_records(self._state.ganesha)
-        text = ganesha_conf.render(self._config, self._fsal, self.versions, grace=grace)
+        keytab = kerberos.read(self._state)
+        kerberos.write_conf(self._state, keytab)
+        text = ganesha_conf.render(
+            self._config, self._fsal, self.versions, grace=grace, with_kerberos=keytab is not None
+        )
         write_atomically(self._conf_file, text.encode())
         kept = exports.read(self._state)
         exports.write_conf(self._state, kept, manage_gids=self._config.manage_gids)

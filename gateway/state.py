@@ -1,13 +1,13 @@
 """The state directory: where everything of one file system stands on this machine.
 
 caudal.toml     what `caudal up` was given; the other processes read it
-exports.json limits.json    exports and limits that were set while it served
+exports.json limits.json krb5.keytab    what was set while it served: exports, limits, the server's keys in Kerberos
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again
 lock            held (flock) by the supervisor and, inherited, by the processes that it started
 journal/ store/ l2/ metadata.db     journal mirror, default store, disk cache, database
-ganesha/        ganesha.conf and exports.conf, recovery records of NFS clients, the last server epoch
+ganesha/        ganesha.conf and what it takes in, recovery records of NFS clients, the last server epoch
 admin/          database and certificate of the admin service
 run/            sockets, pids and logs (run/log/*.log); may be removed while nothing runs
 """

@@ -24,7 +24,7 @@ from admin_api.storage import once, record
 
 router = APIRouter(route_class=GuardedRoute, tags=["exports"])
 TIMEOUT_S: Final = 60.0
-STATUSES: Final = {"not_found": 404, "changed_meanwhile": 412, "invalid": 422}
+STATUSES: Final = {"not_found": 404, "changed_meanwhile": 412, "in_use": 409, "invalid": 422}
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Client = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -39,8 +39,8 @@ class ExportRule(BaseModel):
 
 
 Rules = Annotated[list[ExportRule], Field(min_length=1, max_length=100)]
-Security = Annotated[list[Annotated[str, Field(max_length=16)]], Field(min_length=1, max_length=4)]
-"""sys or none."""
+Security = Annotated[list[Annotated[str, Field(max_length=16)]], Field(min_length=1, max_length=5)]
+"""sys, none, krb5 (who it is), krb5i (and that nobody changed it), krb5p (and that nobody reads it)."""
 Audit = Literal["off", "changes", "all"]
 """Which operations of clients are told in the audit of files: changes and writes, or reads too."""
 

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from gateway import exports as files
+from gateway import kerberos
 from gateway._core import failpoint
 from gateway.config import Config
 from gateway.control import ControlServer
@@ -226,6 +227,7 @@ class Exports:
         with self._lock:
             kept = self._kept
             self._check(wanted)
+            self._check_keytab(wanted)
             if len(kept.exports) >= files.MAX_EXPORTS or kept.next_id > files.MAX_ID:
                 raise ControlError("too_many", f"there are {len(kept.exports)} exports", "remove some")
             directory_at(self._namespace, wanted.path)
@@ -249,6 +251,23 @@ class Exports:
                     "mount paths may not lie within each other: give another --pseudo",
                 )
 
+    def _check_keytab(self, wanted: Wanted) -> None:
+        flavours = [each for each in wanted.security if each in kerberos.FLAVOURS]
+        if flavours and not kerberos.keytab_file(self._state).exists():
+            raise files.wrong(f"security: {', '.join(flavours)} needs a keytab", kerberos.NO_KEYTAB)
+
+    def while_none_needs_kerberos(self, act: Callable[[], None]) -> None:
+        """Acts where no export asks for Kerberos, and lets none begin to meanwhile. Raises ControlError (in_use)."""
+        with self._lock:
+            users = [one.name for one in self._kept.exports if set(one.security) & set(kerberos.FLAVOURS)]
+            if users:
+                raise ControlError(
+                    "in_use",
+                    f"exports ask for Kerberos: {', '.join(users[:10])}",
+                    "give them another security, or remove them",
+                )
+            act()
+
     def set(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Changes rules, security, read_only or audit of `name`, where its version is `version` (None: whatever it is)."""
         changes: dict[str, Any] = dict(fields["changes"])
@@ -261,6 +280,8 @@ class Exports:
             asked: dict[str, Any] = msgspec.to_builtins(before)
             known = (asked.pop("id"), asked.pop("version"))
             wanted = files.parse({**asked, **changes})
+            if "security" in changes:
+                self._check_keytab(wanted)
             made = Export(**msgspec.structs.asdict(wanted), id=known[0], version=known[1] + 1)
             others = tuple(made if one.id == made.id else one for one in self._kept.exports)
             self._apply(msgspec.structs.replace(self._kept, exports=others))

@@ -33,6 +33,7 @@ from gateway.fsal.encryption import Encryption
 from gateway.fsal.exports import Exports, Reload
 from gateway.fsal.formats import refuse_newer
 from gateway.fsal.heap import HeapTrimmer
+from gateway.fsal.kerberos import KerberosCommands
 from gateway.fsal.lease_keeper import LeaseKeeper
 from gateway.fsal.limits import LimitKeeper
 from gateway.fsal.mirrors import Mirrors, published
@@ -202,6 +203,7 @@ class Owner:
 
     def _open_exports(self, state: StateDir) -> None:
         self.exports.register(self.control)
+        KerberosCommands(state, self.exports).register(self.control)
         self.exports.tier_reads = self.caching.cache.export_reads
         self.gate = Limits()
         self._stack.callback(self.gate.close)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.control import ControlClient
+from tests.support import keytabs
 from tests.support.caudal import Caudal, undisturbed
 from tests.support.nfs3 import Nfs3
 
@@ -85,11 +86,17 @@ def test_an_export_and_its_limit_go_together_and_come_back(server: Caudal) -> No
 
 
 @pytest.mark.crash
-def test_what_was_written_before_a_kill_is_there_after_it(caudal: Callable[..., Caudal]) -> None:
+def test_what_was_written_before_a_kill_is_there_after_it(
+    caudal: Callable[..., Caudal], tmp_path: Path
+) -> None:
     server = caudal(admin=True, options=("--trial", "true"))
+    keytab = tmp_path / "keytab"
+    keytab.write_bytes(keytabs.SERVER)
     commands = {
         "limits.after_file": ("limit", "set", "kept", "--ops", "500"),
         "exports.after_file": ("export", "add", "kept", "--path", "/", "--allow", "127.0.0.1=rw,none"),
+        "kerberos.after_file": ("kerberos", "keytab", str(keytab)),
+        "kerberos.after_removal": ("kerberos", "remove"),
     }
     for failpoint, words in commands.items():
         server.start(f"{failpoint}=kill")
@@ -98,6 +105,7 @@ def test_what_was_written_before_a_kill_is_there_after_it(caudal: Callable[..., 
         # Nobody was told that it is done.
         assert server.run(*words, "--state", str(server.state)).returncode
         server.wait_restarted(before)
+        assert (server.state / "krb5.keytab").exists() == (failpoint == "kerberos.after_file")
         server.stop()
     server.start()
     found = limits(server)

@@ -182,7 +182,7 @@ def test_what_cannot_be_exported_is_refused(server: Caudal) -> None:
         (("x", "--path", "/nowhere"), "no directory"),
         (("x", "--path", "/read"), "no directory"),
         (("x", "--path", "/projects", "--pseudo", f"{EXPORT}/x"), "meets"),
-        (("x", "--path", "/projects", "--security", "krb5"), "no Kerberos"),
+        (("x", "--path", "/projects", "--security", "krb5"), "needs a keytab"),
         (("x", "--path", "/projects", "--allow", "300.1.1.1/8"), "not a client"),
     ):
         done = server.run("export", "add", *words, "--state", str(server.state))

@@ -101,7 +101,14 @@ TIERING = {
     "version": 4,
     "available": True,
 }
+KERBEROS: dict[str, Any] = {
+    "version": 77,
+    "realms": ["A.TEST"],
+    "restarting": True,
+    "keys": [{"principal": "nfs/server.test", "realm": "A.TEST", "kvno": 1, "type": "aes", "made_s": 1}],
+}
 ANSWERS: dict[str, Any] = {
+    **dict.fromkeys(("kerberos", "kerberos_set", "kerberos_remove"), KERBEROS),
     "mirror_add": {"added": True},
     "packs": {"packs": 3, "bytes": 30, "live_bytes": 20, "dead_packs": 1, "dead_bytes": 5},
     **dict.fromkeys(("tiering", "tiering_set"), TIERING),

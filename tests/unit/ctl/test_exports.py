@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import exports
+from gateway import exports, kerberos
 from gateway.errors import ControlError, StartError
 from gateway.fsal.exports import Exports
 from gateway.metadata.attributes import DIRECTORY
 from gateway.state import Identity, StateDir
+from tests.support import keytabs
 
 SPEC = {"name": "a", "path": "/x", "pseudo": "/a", "rules": [{"clients": ["10.1.2.3/8", "@hosts"]}]}
 
@@ -160,3 +161,29 @@ def test_whatever_is_asked_for_is_refused_or_can_stand_in_the_configuration(fiel
 
 def wanted_fields(wanted: exports.Wanted) -> dict[str, Any]:
     return {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+
+
+def test_kerberos_and_its_keytab_hold_each_other(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    asked = {"export": {**SPEC, "security": ["krb5i", "krb5p"]}}
+    with pytest.raises(ControlError, match="krb5i, krb5p needs a keytab") as refused:
+        server.exports.add(asked)
+    assert "caudal kerberos keytab" in refused.value.hint
+    server.exports.add({"export": SPEC})
+    change = {"name": "a", "version": None, "changes": {"security": ["sys", "krb5"]}}
+    with pytest.raises(ControlError, match="krb5 needs a keytab"):
+        server.exports.set(change)
+    ran: list[str] = []
+    server.exports.while_none_needs_kerberos(lambda: ran.append("before"))
+    kerberos.keytab_file(server.state).write_bytes(keytabs.SERVER)
+    server.exports.set(change)
+    assert "SecType = sys, krb5;" in server.state.exports_conf.read_text()
+    with pytest.raises(ControlError, match="ask for Kerberos: a") as refused:
+        server.exports.while_none_needs_kerberos(lambda: ran.append("while"))
+    assert (refused.value.code, ran) == ("in_use", ["before"])
+    # A keytab that is lost takes nothing from an export but those who sign in.
+    kerberos.keytab_file(server.state).unlink()
+    server.exports.set({**change, "changes": {"read_only": True}})
+    server.exports.set({**change, "changes": {"security": ["sys"]}})
+    server.exports.while_none_needs_kerberos(lambda: ran.append("after"))
+    assert ran == ["before", "after"]

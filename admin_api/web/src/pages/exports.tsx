@@ -88,7 +88,7 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
       throw new FormError("a rule names no client", "give an address, a network, a host name or *");
     }
     const read_only = form.get("read_only") !== null;
-    const security = [text(form, "security")];
+    const security = text(form, "security").split(",");
     if (before) {
       const body = { rules: sent, read_only, security };
       await ask("PATCH", `exports/${before.name}`, body, { etag: `"${before.version}"` });
@@ -125,15 +125,25 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
       <Choice
         name="security"
         label="Security"
-        value={before?.security[0] ?? "sys"}
+        value={before?.security.join(",") ?? "sys"}
         options={[
           ["sys", "sys: the client names its users"],
           ["none", "none: everybody is anonymous"],
+          ["krb5", "krb5: Kerberos says who it is"],
+          ["krb5i", "krb5i: and nobody on the way changes anything"],
+          ["krb5p", "krb5p: and nobody on the way reads it"],
+          ...severalOf(before),
         ]}
       />
       <Check name="read_only" label="Read only, whatever the rules say" on={before?.read_only ?? false} />
     </FormDialog>
   );
+}
+
+/** What the form has no choice for: several that an export was given by the command line. */
+function severalOf(before: Export | null): [string, string][] {
+  if (!before || before.security.length < 2) return [];
+  return [[before.security.join(","), before.security.join(", ")]];
 }
 
 function State({ one }: { one: Export }) {

@@ -1,0 +1,54 @@
+"""Samba's own test programs at the appliance's share, whose files are on our server: what must pass, passes, and what does
+not is excluded for a reason (smb_expectations.py, docs/smb.md). Takes some minutes, so only with TEST_VERSIONS=all.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kernel.smb_expectations import NEEDS_FULL_CONTROL, SUITES, TIMING
+from tests.support import uml
+from tests.support.caudal import Caudal
+from tests.support.smb_share import FULL_SHARE, PROGRAMS, SHARE, Share
+
+SUITE_TIMEOUT_S = 240
+pytestmark = [
+    pytest.mark.timeout(3 * SUITE_TIMEOUT_S),
+    pytest.mark.skipif(os.environ.get("TEST_VERSIONS") != "all", reason="takes some minutes: make test-all"),
+]
+
+
+@pytest.fixture(scope="module")
+def share(private_network: None, shared: Caudal) -> Iterator[Share]:
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    assert not missing, f"install {', '.join(missing)}: tools/setup client"
+    with uml.Client(memory_mib=768) as client:
+        one = Share(client, shared)
+        one.start()
+        yield one
+
+
+@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.at_the_share])
+def test_what_must_pass_passes(share: Share, name: str) -> None:
+    suite = SUITES[name]
+    found, said = share.torture(SHARE, suite.arguments(name), SUITE_TIMEOUT_S)
+    wrong = {each: found.get(each, "did not end") for each in suite.passes if found.get(each) != "success"}
+    assert not wrong, f"{name}: {wrong}\n{said[-4000:]}\n{share.log_tail()}"
+    unknown = {each for each, what in found.items() if what != "skip"} - suite.known()
+    assert not unknown, f"{name}: neither in the list of what must pass nor excluded: {unknown}"
+    listed = {**dict.fromkeys(suite.with_full_control, NEEDS_FULL_CONTROL), **suite.excluded}
+    better = [each for each, why in listed.items() if found.get(each) == "success" and why != TIMING]
+    if better:
+        warnings.warn(f"smb2.{name}: excluded, and passes: {', '.join(better)}", stacklevel=1)
+
+
+@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.with_full_control])
+def test_what_needs_full_control_of_files_passes_where_owners_have_it(share: Share, name: str) -> None:
+    """Locks, share modes and the like do not go untested for the sake of mode bits."""
+    wanted = SUITES[name].with_full_control
+    found, said = share.torture(FULL_SHARE, [f"smb2.{name}.{each}" for each in wanted], SUITE_TIMEOUT_S)
+    wrong = {each: found.get(each, "did not end") for each in wanted if found.get(each) != "success"}
+    assert not wrong, f"{name}: {wrong} ({NEEDS_FULL_CONTROL})\n{said[-4000:]}\n{share.log_tail()}"
