@@ -61,6 +61,7 @@ class Config:
     l2_bytes: int
     l2_min_bytes: int
     l2_max_bytes: int
+    readahead_bytes: int
     memory_price_gib_month: float
     disk_price_gib_month: float
     read_price_10k: float
@@ -70,7 +71,6 @@ class Config:
     journal_limit_bytes: int
     segment_bytes: int
     pack_bytes: int
-    readahead_bytes: int
     max_inodes: int
     metadata_memory_bytes: int
     flush_age_s: float
@@ -186,9 +186,6 @@ KEYS: Final[dict[str, Key]] = {
     "segment_bytes": Key(values.size(4 * MIB, GIB), fixed(64 * MIB), "Size of one journal file."),
     "pack_bytes": Key(
         values.size(MIB // 4, 64 * MIB), fixed(8 * MIB), "Size that packs in the store aim at."
-    ),
-    "readahead_bytes": Key(
-        values.size(0, 256 * MIB), config_cache.default_readahead, "Most that one file reads ahead."
     ),
     "max_inodes": Key(values.whole(1000), fixed(200_000), "Files kept live in memory."),
     "metadata_memory_bytes": Key(

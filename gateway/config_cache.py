@@ -71,7 +71,7 @@ def _default_l1(_: Chosen) -> int:
     return values.clamp(values.memory_bytes() // 8, 64 * MIB, 16 * GIB)
 
 
-def default_readahead(chosen: Chosen) -> int:
+def _default_readahead(chosen: Chosen) -> int:
     """Eight requests of 4 MiB on their way where L1 has room for 64 such readers: one alone brings 50 MB/s or so."""
     return values.clamp(chosen["l1_bytes"] // 64, 8 * MIB, 32 * MIB)
 
@@ -120,6 +120,7 @@ KEYS: Final[dict[str, Key]] = {
         _l2_now,
         "Most that all shelves together grow to by themselves; by default they do not.",
     ),
+    "readahead_bytes": Key(values.size(0, 256 * MIB), _default_readahead, "Most that one file reads ahead."),
     "memory_price_gib_month": Key(_price, fixed(3.0), "What a GiB of memory costs in a month."),
     "disk_price_gib_month": Key(_price, fixed(0.1), "What a GiB of a shelf's disk costs in a month."),
     "read_price_10k": Key(_price, fixed(0.005), "What 10,000 reads of the store cost."),
