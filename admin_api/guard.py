@@ -43,7 +43,7 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"the route {self.path} declares no permission")
         handle: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
         # Signing in is public, and a GET where an issuer sends people back: it may change their role.
-        changes = declared == PUBLIC or not self.methods <= SAFE_METHODS
+        changes = declared == PUBLIC or not SAFE_METHODS.issuperset(self.methods or ())
 
         async def guarded(request: Request) -> Response:
             if declared != PUBLIC:
