@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import select
 
 from admin_api import sessions, tables
+from admin_api.admitted import Admission, Admitted
 from admin_api.problems import Problem
 from admin_api.security import Principal, Role, digest, same, split_token
 from admin_api.services import Services, services_of
@@ -19,6 +20,8 @@ LOCAL_SCOPE: Final = "caudal.local"
 ROLE_KEY: Final = "x-caudal-role"
 PUBLIC: Final = "public"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+Look = Callable[[Services, str, str], Admission | None]
+"""Takes a credential and the address it came from."""
 
 
 def needs(role: Role) -> dict[str, Any]:
@@ -39,18 +42,24 @@ class GuardedRoute(APIRoute):
         if declared is None:
             raise TypeError(f"the route {self.path} declares no permission")
         handle: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
+        # Signing in is public, and a GET where an issuer sends people back: it may change their role.
+        changes = declared == PUBLIC or not SAFE_METHODS.issuperset(self.methods or ())
 
         async def guarded(request: Request) -> Response:
             if declared != PUBLIC:
-                request.state.principal = await run_in_threadpool(admit, request, Role(declared))
-            return await handle(request)
+                request.state.principal = await admit(request, Role(declared))
+            try:
+                return await handle(request)
+            finally:
+                if changes:
+                    services_of(request).admitted.forget()
 
         return guarded
 
 
-def admit(request: Request, needed: Role) -> Principal:
+async def admit(request: Request, needed: Role) -> Principal:
     """Who calls. Raises Problem: 401 when nobody known does, 403 when they may not."""
-    principal = identify(request, services_of(request))
+    principal = await _caller(request)
     if principal is None:
         raise Problem(
             401,
@@ -72,19 +81,33 @@ def address_of(request: Request) -> str:
     return "local" if request.scope.get(LOCAL_SCOPE) else request.client.host if request.client else "unknown"
 
 
-def identify(request: Request, services: Services) -> Principal | None:
+async def _caller(request: Request) -> Principal | None:
     """The caller by token, session or local socket, in this order."""
     address = address_of(request)
-    header = request.headers.get("authorization")
+    header, cookie = request.headers.get("authorization"), request.cookies.get(COOKIE)
     if header is not None:
         scheme, _, text = header.partition(" ")
-        return _by_token(services, text.strip(), address) if scheme.lower() == "bearer" else None
-    if (cookie := request.cookies.get(COOKIE)) is not None:
-        with services.engine.connect() as connection:
-            return sessions.find(connection, cookie, services.now_s(), address)
-    if request.scope.get(LOCAL_SCOPE):
-        return Principal("local:root", Role.ADMIN, address)
-    return None
+        return await _looked_up(request, _by_token, text.strip()) if scheme.lower() == "bearer" else None
+    if cookie is not None:
+        return await _looked_up(request, _by_session, cookie)
+    return Principal("local:root", Role.ADMIN, address) if request.scope.get(LOCAL_SCOPE) else None
+
+
+async def _looked_up(request: Request, look: Look, credential: str) -> Principal | None:
+    services, address = services_of(request), address_of(request)
+    admitted, key = services.admitted, Admitted.key(f"{look.__name__} {credential}", address)
+
+    async def looked_up() -> Principal | None:
+        era = admitted.era
+        found = await run_in_threadpool(look, services, credential, address)
+        admitted.keep(key, found, era)
+        return None if found is None else found.principal
+
+    # What changes something goes by the database alone.
+    known = admitted.find(key) if request.method in SAFE_METHODS else None
+    if known is not None and admitted.is_due(key):
+        admitted.renew(looked_up())
+    return known or await looked_up()
 
 
 def token_row(services: Services, text: str) -> Mapping[str, Any] | None:
@@ -102,8 +125,14 @@ def token_row(services: Services, text: str) -> Mapping[str, Any] | None:
     return dict(found)
 
 
-def _by_token(services: Services, text: str, address: str) -> Principal | None:
+def _by_token(services: Services, text: str, address: str) -> Admission | None:
     found = token_row(services, text)
     if found is None:
         return None
-    return Principal(f"token:{found['public_id']}", Role(found["role"]), address)
+    principal = Principal(f"token:{found['public_id']}", Role(found["role"]), address)
+    return Admission(principal, found["expires_s"])
+
+
+def _by_session(services: Services, cookie: str, address: str) -> Admission | None:
+    with services.engine.connect() as connection:
+        return sessions.find(connection, cookie, services.now_s(), address)

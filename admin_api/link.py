@@ -9,6 +9,8 @@ from admin_api.problems import Problem
 from gateway.errors import ControlError, NotRunningError
 
 FRESH_S: Final = 0.5
+YOUNG_S: Final = 2.0
+"""Who must not wait takes a status of this age; the sampler brings one every second."""
 STATUS_TIMEOUT_S: Final = 2.0
 ASK_TIMEOUT_S: Final = 30.0
 
@@ -42,6 +44,17 @@ class GatewayLink:
         self._at_s = 0.0
         self._tried_s = -FRESH_S
         self._why: str | None = None
+        # What the fields above say, for who cannot wait for the lock; None where it has to be asked for.
+        self._latest: tuple[dict[str, Any], float, float, str | None] | None = None
+
+    def recent(self) -> Known | None:
+        """The last status where it is at most YOUNG_S old and nothing was changed since; else None. Waits for nobody."""
+        latest = self._latest
+        if latest is None:
+            return None
+        status, at_s, tried_s, why = latest
+        now_s = self._monotonic_s()
+        return Known(status, max(0.0, now_s - at_s), why) if now_s - tried_s < YOUNG_S else None
 
     def known(self) -> Known:
         """The status, asked for unless the last is fresh; what was known last when the gateway does not answer.
@@ -56,6 +69,7 @@ class GatewayLink:
                 now_s = self._tried_s = self._monotonic_s()
             if self._status is None:
                 raise gateway_down(self._why or "")
+            self._latest = (self._status, self._at_s, self._tried_s, self._why)
             return Known(self._status, max(0.0, now_s - self._at_s), self._why)
 
     def _ask(self) -> None:
@@ -80,11 +94,14 @@ class GatewayLink:
     def change(self, op: str, timeout_s: float | None, **fields: object) -> Any:
         """Has the gateway do something. Raises Problem: 503 when it is down, 409 when it refused."""
         self.check()
-        done = self._call(timeout_s, op, **fields)
-        with self._lock:
-            # Who made a change sees it in the next figures.
-            self._tried_s = self._monotonic_s() - FRESH_S
-        return done
+        try:
+            return self._call(timeout_s, op, **fields)
+        finally:
+            # Who made a change sees it in the next figures, and so does who does not know whether they made it. The lock
+            # waits for a status that was asked for before.
+            with self._lock:
+                self._tried_s = self._monotonic_s() - FRESH_S
+                self._latest = None
 
     def _call(self, timeout_s: float | None, op: str, **fields: object) -> Any:
         client = self._connect(timeout_s)

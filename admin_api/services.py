@@ -7,6 +7,7 @@ from typing import cast
 from fastapi import Request
 from sqlalchemy import Engine
 
+from admin_api.admitted import Admitted
 from admin_api.alerts import Alerts
 from admin_api.budget import spent_share
 from admin_api.link import GatewayLink
@@ -36,6 +37,7 @@ class Services:
     syslog: Syslog | None
     host: str
     new_id: Callable[[], str]
+    admitted: Admitted
     logins: LoginLimit = field(default_factory=LoginLimit)
 
 
@@ -77,6 +79,7 @@ def build(
         syslog=Syslog(engine, settings.syslog, host) if settings.syslog else None,
         host=host,
         new_id=new_id,
+        admitted=Admitted(now_s, monotonic_s),
     )
 
 

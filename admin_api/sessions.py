@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 from starlette.responses import Response
 
 from admin_api import tables
+from admin_api.admitted import Admission
 from admin_api.security import Principal, Role, digest
 
 COOKIE: Final = "__Host-caudal"
@@ -49,25 +50,26 @@ def _begin(
     return begun
 
 
-def find(connection: Connection, cookie: str, now_s: float, address: str) -> Principal | None:
+def find(connection: Connection, cookie: str, now_s: float, address: str) -> Admission | None:
     """Who has the session of a cookie; None where it has ended, or its owner may not come in any more."""
     secret_hash = digest(cookie)
     users, tokens = tables.users, tables.tokens
     mine, theirs = tables.sessions, tables.token_sessions
     by_user = (
-        select(users.c.name, users.c.role, mine.c.csrf_hash)
+        select(users.c.name, users.c.role, mine.c.csrf_hash, mine.c.expires_s)
         .join(users, users.c.id == mine.c.user_id)
         .where(mine.c.secret_hash == secret_hash, mine.c.expires_s > now_s, users.c.disabled.is_(False))
     )
     by_token = (
-        select(tokens.c.public_id.label("name"), tokens.c.role, theirs.c.csrf_hash)
+        select(tokens.c.public_id.label("name"), tokens.c.role, theirs.c.csrf_hash, theirs.c.expires_s)
         .join(tokens, tokens.c.id == theirs.c.token_id)
         .where(theirs.c.secret_hash == secret_hash, theirs.c.expires_s > now_s)
         .where(tokens.c.expires_s.is_(None) | (tokens.c.expires_s > now_s))
     )
     for kind, query in (("user", by_user), ("token", by_token)):
         if (found := connection.execute(query).mappings().first()) is not None:
-            return Principal(f"{kind}:{found['name']}", Role(found["role"]), address, found["csrf_hash"])
+            principal = Principal(f"{kind}:{found['name']}", Role(found["role"]), address, found["csrf_hash"])
+            return Admission(principal, found["expires_s"])
     return None
 
 

@@ -86,6 +86,7 @@ class AdminProcess:
             self._state.logs / "admin.out",
             self._state.pid_file("admin"),
             keep=(lock,),
+            prompt=True,
         )
         self._file = file
         self._child = Child(

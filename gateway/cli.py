@@ -29,6 +29,7 @@ from gateway.cli_keys import key_app
 from gateway.cli_limits import limit_app
 from gateway.cli_meter import meter_app
 from gateway.cli_objects import objects_app
+from gateway.cli_oidc import oidc_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
 from gateway.cli_support import support_app
@@ -56,6 +57,7 @@ app.add_typer(limit_app, name="limit")
 app.add_typer(support_app, name="support")
 app.add_typer(meter_app, name="meter")
 app.add_typer(alert_app, name="alert")
+app.add_typer(oidc_app, name="oidc")
 app.command("recover")(recover)
 cli_admin.add_to(app, cache_app)
 cli_cache.add_to(app, cache_app, cli_admin.operation_app)

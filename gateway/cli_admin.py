@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from gateway.cli_journal import mirror_app
-from gateway.cli_parts import out
+from gateway.cli_parts import out, read_secret
 from gateway.cli_service import AsJson, Service, calls_service, follow, segment, show, show_rows
 
 Role = Annotated[str, typer.Option("--role", help="viewer, operator or admin.")]
@@ -59,19 +59,11 @@ def token_revoke(service: Service, token_id: Annotated[str, typer.Argument(metav
     out().print(f"revoked {escape(token_id)}")
 
 
-def _password() -> str:
-    """From the terminal, or the first line of a pipe."""
-    stream = typer.get_text_stream("stdin")
-    if stream.isatty():
-        return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
-    return stream.readline().rstrip("\n")
-
-
 @user_app.command("add")
 @calls_service
 def user_add(service: Service, name: str, role: Role = "viewer") -> None:
     """Add a user; the password is asked for, or read from standard input."""
-    body = {"name": name, "role": role, "password": _password()}
+    body = {"name": name, "role": role, "password": read_secret("password")}
     service.call("POST", "users", body)
     out().print(f"added {escape(name)} ({escape(role)})")
 
@@ -98,7 +90,7 @@ def user_passwd(service: Service, name: str) -> None:
     """Set a user's password; their sessions end."""
     path = f"users/{segment(name)}"
     etag = service.send("GET", path).headers["etag"]
-    service.call("PATCH", path, {"password": _password()}, If_Match=etag)
+    service.call("PATCH", path, {"password": read_secret("password")}, If_Match=etag)
     out().print(f"set the password of {escape(name)}")
 
 

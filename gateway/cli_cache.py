@@ -100,10 +100,10 @@ def shelf_add(
     service: Service,
     directory: Directory,
     size: Annotated[
-        str | None, typer.Option("--size", help="Else nine tenths of what is free there.")
+        str | None, typer.Option("--size", help="Else nine tenths of what is free there; of a device all.")
     ] = None,
 ) -> None:
-    """Add a directory, better a disk, to the cache on disk."""
+    """Add a directory, better on a disk of its own, or a blank block device to the cache on disk."""
     body = {"path": directory, "bytes": None if size is None else _size(size)}
     made = service.call("POST", "cache/shelves", body)
     out().print(f"added {escape(made['path'])} ({values.human(made['bytes'])})")

@@ -32,3 +32,11 @@ def call(directory: StateDir, op: str, timeout_s: float | None = CALL_TIMEOUT_S,
 def out() -> Console:
     """Where commands tell people things."""
     return Console(soft_wrap=True, highlight=False)
+
+
+def read_secret(what: str) -> str:
+    """From the terminal, or the first line of a pipe."""
+    stream = typer.get_text_stream("stdin")
+    if stream.isatty():
+        return str(typer.prompt(what, hide_input=True, confirmation_prompt=True))
+    return stream.readline().rstrip("\n")

@@ -24,7 +24,7 @@ MONTH_H: Final = 730.0
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A directory of L2, and how much it may hold. As text: DIRECTORY=BYTES."""
+    """A directory or block device of L2, and how much it may hold. As text: PATH=BYTES."""
 
     path: Path
     bytes: int
@@ -104,7 +104,9 @@ KEYS: Final[dict[str, Key]] = {
         "Most that the block cache in memory grows to by itself; by default it does not.",
     ),
     "shelf": Key(
-        shelves, fixed(()), "Directories of the block cache on disk, with their sizes: /mnt/nvme0=500GiB."
+        shelves,
+        fixed(()),
+        "Directories or devices of the block cache on disk, with their sizes: /mnt/nvme0=500GiB.",
     ),
     "l2_dir": Key(values.path, _default_l2_dir, "Directory of the block cache on disk."),
     "l2_bytes": Key(

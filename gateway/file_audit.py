@@ -23,6 +23,8 @@ FILE: Final = "audit.jsonl"
 FILE_BYTES: Final = 64 << 20
 FILES: Final = 16
 BATCH: Final = 1000
+QUEUE: Final = 1 << 16
+"""Events that wait in the server, at most."""
 POLL_S: Final = 0.5
 AWAY_MAX: Final = 20_000
 """Records that wait for a collector."""
@@ -119,6 +121,8 @@ class FileAudit:
         self._sender = sender
         self._now_s = now_s
         self._dropped = 0
+        # Turns since it was seen that some were dropped.
+        self._behind = 0
         self._run: str | None = None
 
     def turn(self) -> bool:
@@ -126,11 +130,14 @@ class FileAudit:
         taken = self._owner.audit_take(BATCH)
         events: list[dict[str, Any]] = list(taken["events"])
         if taken["run"] != self._run:
-            self._run, self._dropped = str(taken["run"]), 0
+            self._run, self._dropped, self._behind = str(taken["run"]), 0, 0
         if (lost := int(taken["dropped"]) - self._dropped) > 0:
-            # Those that were dropped came after all that waited then.
-            events.append(dropped_event(lost, self._now_s(), "the queue was full"))
-            self._dropped += lost
+            self._behind += 1
+            # Those that were dropped came after all that waited then: a whole queue.
+            if len(taken["events"]) < BATCH or self._behind > QUEUE // BATCH:
+                events.append(dropped_event(lost, self._now_s(), "the queue was full"))
+                self._dropped += lost
+                self._behind = 0
         if events:
             try:
                 self._file.append([json.dumps(event, ensure_ascii=False).encode() for event in events])

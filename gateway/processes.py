@@ -25,6 +25,7 @@ BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 10.0
 # A process that ran for so long was healthy: its next death starts with the shortest pause again.
 HEALTHY_AFTER_S: Final = 30.0
+PROMPT_NICE: Final = -10
 _MAX_DESCRIPTORS: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -41,7 +42,8 @@ class Program:
     """What to start. Its output is appended to `output`, its pid written to `pid_file` (unless it does that
     itself).
 
-    `keep`: descriptors that it inherits. `outlives`: it is not stopped by the supervisor's death.
+    `keep`: descriptors that it inherits. `outlives`: it is not stopped by the supervisor's death. `prompt`: it answers at
+    once and briefly, also while the server has the processors.
     """
 
     name: str
@@ -50,6 +52,14 @@ class Program:
     pid_file: Path
     keep: tuple[int, ...] = ()
     outlives: bool = False
+    prompt: bool = False
+
+    def prepare(self) -> None:
+        """Runs in the child before it becomes the program (the supervisor has no threads that could hold a lock then)."""
+        _prepare_lasting()
+        if not self.outlives:
+            _prepare_bound()
+            (_prepare_prompt if self.prompt else _prepare_busy)()
 
 
 class Child:
@@ -86,8 +96,9 @@ class Child:
                 env=env,
                 pass_fds=self.program.keep,
                 cwd="/",
-                preexec_fn=_prepare_lasting if self.program.outlives else _prepare_child,  # noqa: PLW1509
-                start_new_session=self.program.outlives,
+                preexec_fn=self.program.prepare,  # noqa: PLW1509
+                # The kernel shares processors among sessions first: a prompt process would wait for the server's work.
+                start_new_session=self.program.outlives or self.program.prompt,
             )
         self.starts += 1
         self._stopping = False
@@ -147,23 +158,31 @@ class Child:
 
 
 def _prepare_lasting() -> None:
-    """Runs in the child before it becomes the program (the supervisor has no threads that could hold a lock
-    then): gives it signals as a fresh process has them.
-    """
+    """Gives a child signals as a fresh process has them."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def _prepare_child() -> None:
-    """The same for a process that must not outlive the supervisor and serves many clients."""
-    _prepare_lasting()
+def _prepare_bound() -> None:
+    """For a process that must not outlive the supervisor and serves many clients."""
     die_with_parent()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _prepare_busy() -> None:
     # A thread that wakes up does not interrupt one that works: requests are short, switches between them are not. Where a
     # sandbox forbids it, the server is only slower.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _prepare_prompt() -> None:
+    # Its session's share of the processors and its own within a control group, whichever of them the kernel goes by. Who may
+    # not have more than others has as much.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, PROMPT_NICE)
+        Path("/proc/self/autogroup").write_text(str(PROMPT_NICE))
 
 
 def python_env(env: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import responses
-from admin_api.routes.common import Caller, Here, audit
+from admin_api.routes.common import Caller, Here, audit, known_now
 from admin_api.routes.jobs import TIMEOUT_S, begin
 from admin_api.routes.parts import OperationView
 from admin_api.security import Role
@@ -113,9 +113,9 @@ def resize_l1(here: Here, caller: Caller, body: L1Size) -> CacheSettings:
 
 
 @router.get("/cache/shelves", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 503))
-def list_shelves(here: Here) -> Shelves:
+async def list_shelves(here: Here) -> Shelves:
     """The shelves of L2."""
-    known = here.link.known()
+    known = await known_now(here)
     items = [Shelf.model_validate(one) for one in known.status.get("cache", {}).get("shelves", [])]
     return Shelves(items=items, age_s=known.age_s, gateway_down=known.why)
 

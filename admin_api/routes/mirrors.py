@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import responses
-from admin_api.routes.common import Caller, Here, audit
+from admin_api.routes.common import Caller, Here, audit, known_now
 from admin_api.security import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["journal"])
@@ -47,9 +47,9 @@ class Added(BaseModel):
 
 
 @router.get("/journal/mirrors", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403, 503))
-def list_mirrors(here: Here) -> Mirrors:
+async def list_mirrors(here: Here) -> Mirrors:
     """The mirrors and their states."""
-    known = here.link.known()
+    known = await known_now(here)
     found: list[dict[str, Any]] = known.status.get("journal", {}).get("mirrors", [])
     items = [Mirror.model_validate({"why": "", **one}) for one in found]
     return Mirrors(items=items, age_s=known.age_s, gateway_down=known.why)

@@ -5,17 +5,18 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+import msgspec
 from fastapi import APIRouter, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api import metrics
 from admin_api.guard import GuardedRoute, needs, public
 from admin_api.health import Health, judge
+from admin_api.link import Known
 from admin_api.operations import Progress
 from admin_api.problems import Problem, responses
-from admin_api.routes.common import Caller, Here, IdempotencyKey
+from admin_api.routes.common import Caller, Here, IdempotencyKey, known_now
 from admin_api.security import Role
 from admin_api.services import Services
 from admin_api.storage import once, record
@@ -40,40 +41,44 @@ def part_of(fields: dict[str, Any], age_s: float, why: str | None) -> Part:
 
 
 @router.get("/ping", openapi_extra=public())
-def ping() -> dict[str, str]:
+async def ping() -> dict[str, str]:
     """That the admin service runs; nothing about the gateway."""
     return {"ping": "pong"}
 
 
 @router.get("/health", openapi_extra=needs(Role.VIEWER), responses=responses(401, 403))
-def show_health(here: Here) -> Health:
+async def show_health(here: Here) -> Health:
     """Whether all is well, and what is not, the worst first. Answers while the gateway is down, too."""
     try:
-        known = here.link.known()
+        known = await known_now(here)
     except Problem as problem:
         return judge({}, problem.detail)
     return judge(known.status, known.why)
 
 
-@router.get("/status", openapi_extra=needs(Role.VIEWER), responses=READS)
-def show_status(here: Here) -> Part:
+@router.get("/status", openapi_extra=needs(Role.VIEWER), response_model=Part, responses=READS)
+async def show_status(here: Here) -> Response:
     """All figures of the gateway."""
-    known = here.link.known()
-    return part_of(known.status, known.age_s, known.why)
+    return Response(status_text(await known_now(here)), media_type="application/json")
+
+
+def status_text(known: Known) -> bytes:
+    """A Part with all figures, as JSON. The gateway's answer needs no second look: it is passed on."""
+    return msgspec.json.encode({**known.status, "age_s": known.age_s, "gateway_down": known.why})
 
 
 @router.get("/journal", openapi_extra=needs(Role.VIEWER), responses=READS)
-def show_journal(here: Here) -> Part:
+async def show_journal(here: Here) -> Part:
     """Mirrors and their states, fill, age of the oldest unflushed write, commit latency; `flush`: what waits."""
-    known = here.link.known()
+    known = await known_now(here)
     fields = {**known.status.get("journal", {}), "flush": known.status.get("flush", {})}
     return part_of(fields, known.age_s, known.why)
 
 
 @router.get("/cache", openapi_extra=needs(Role.VIEWER), responses=READS)
-def show_cache(here: Here) -> Part:
+async def show_cache(here: Here) -> Part:
     """Tiers with size, hits and misses, and their hit rates (0 to 1; null before the first read)."""
-    known = here.link.known()
+    known = await known_now(here)
     cache: dict[str, Any] = known.status.get("cache", {})
     fields = {**cache}
     for name in ("l1", "l2"):
@@ -214,10 +219,10 @@ def show_operation(here: Here, operation_id: str) -> OperationView:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(401, 403)},
 )
-def show_metrics(here: Here) -> Response:
+async def show_metrics(here: Here) -> Response:
     """Figures for Prometheus, in its text format. `caudal_up` is 0 while the gateway is down."""
     try:
-        known = here.link.known()
+        known = await known_now(here)
     except Problem:
         return Response(
             metrics.expose({}, up=False, version=here.settings.version), media_type=metrics.MEDIA_TYPE
@@ -259,8 +264,7 @@ async def _events(here: Services) -> AsyncGenerator[str, None]:
     try:
         while True:
             try:
-                part = await run_in_threadpool(show_status, here)
-                yield f"event: status\ndata: {part.model_dump_json()}\n\n"
+                yield f"event: status\ndata: {status_text(await known_now(here)).decode()}\n\n"
             except Problem as problem:
                 yield f"event: down\ndata: {json.dumps({'detail': problem.detail})}\n\n"
             await asyncio.sleep(EVENT_PAUSE_S)

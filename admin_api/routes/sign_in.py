@@ -128,6 +128,25 @@ def set_oidc(
     return _shown(provider)
 
 
+@router.delete(
+    "/sign-in/settings",
+    status_code=204,
+    openapi_extra=needs(Role.ADMIN),
+    responses=responses(401, 403, 404, 412, 422, 428),
+)
+def remove_oidc(here: Here, caller: Caller, if_match: IfMatch = None) -> None:
+    """Forgets the issuer and its secret. Sessions that it began end in their time; disabling a user ends theirs at once."""
+    with here.engine.begin() as connection:
+        before, version = _read(connection)
+        if before is None:
+            raise Problem(404, "no_issuer", "no issuer is set")
+        check_match(if_match, version)
+        # The version goes on: an ETag from before names nothing that comes later.
+        meter.put_setting(connection, SETTING, None)
+        told = {"issuer": before.issuer, "client_id": before.client_id}
+        record(connection, here.now_s(), caller.name, caller.address, "oidc.remove", "sign-in", **told)
+
+
 @router.get(
     "/sign-in",
     status_code=303,

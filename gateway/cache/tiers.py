@@ -5,6 +5,7 @@ was before, and nothing that a client sees depends on it.
 """
 
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ MIB: Final = 1 << 20
 MIN_L1_BYTES: Final = 16 * MIB
 MIN_SHELF_BYTES: Final = 64 * MIB
 MAX_SHELVES: Final = 16
+DEVICE_HEADER_BYTES: Final = MIB
+"""What the core keeps before the regions of a shelf that is a device."""
 FREE_SHARE: Final = 0.9
 """Of what is free on its disk a shelf without a size takes so much."""
 
@@ -134,9 +137,11 @@ class Tiers:
             log.debug("shelf.not_removed", path=path, why=str(error))
 
     def _checked(self, path: Path, bytes: int | None) -> ShelfSetting:
-        if not path.is_absolute() or not path.is_dir():
+        device = path.is_absolute() and path.is_block_device()
+        if not device and not (path.is_absolute() and path.is_dir()):
             raise _refused(
-                f"{path} is no directory", "make it on the disk that is to be the shelf; the path is absolute"
+                f"{path} is no directory and no block device",
+                "make the directory on the disk that is to be the shelf, or name the disk; the path is absolute",
             )
         others = [*self._reserved, *(Path(shelf.path) for shelf in self.shelves)]
         clash = next((one for one in others if path.is_relative_to(one) or one.is_relative_to(path)), None)
@@ -144,15 +149,17 @@ class Tiers:
             raise _refused(f"{path} and {clash} lie in each other", "give the shelf a directory of its own")
         if len(self.shelves) >= MAX_SHELVES:
             raise _refused(f"there are {MAX_SHELVES} shelves already", "remove one")
-        status = os.statvfs(path)
-        size, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
-        wanted = int(free * FREE_SHARE) if bytes is None else bytes
+        same = (one for one in self.shelves if device and _is_device(one.path, path.stat().st_rdev))
+        if (twin := next(same, None)) is not None:
+            raise _refused(f"{path} is the shelf {twin.path} by another name", "name another device")
+        size, most = _device_room(path) if device else _directory_room(path)
+        wanted = most if bytes is None else bytes
         if wanted < MIN_SHELF_BYTES:
             raise _refused(f"{wanted} bytes are too few for a shelf", f"give at least {MIN_SHELF_BYTES}")
         if wanted > size:
             raise _refused(
                 f"the disk of {path} holds {size} bytes, fewer than the shelf's {wanted}",
-                "mount the shelf's disk there, or give a smaller size",
+                "give a smaller size" if device else "mount the shelf's disk there, or give a smaller size",
             )
         return ShelfSetting(str(path), wanted)
 
@@ -181,6 +188,8 @@ class Tiers:
             raise _refused(f"{bytes} bytes are too few for a shelf", f"give at least {MIN_SHELF_BYTES}")
         with self._lock:
             shelf = self.find(path)
+            if Path(path).is_block_device() and bytes > (most := _device_room(Path(path))[0]):
+                raise _refused(f"{path} holds {most} bytes, fewer than {bytes}", "give a smaller size")
             self._do(lambda: self._cache.resize_shelf(path, bytes))
             self._replace(shelf, msgspec.structs.replace(shelf, bytes=bytes))
         log.info("shelf.resized", path=path, bytes=bytes, by=by)
@@ -233,6 +242,34 @@ class Tiers:
             raise ControlError(
                 "cache_failed", str(error), "see what is wrong with the shelf's disk"
             ) from error
+
+
+def _directory_room(path: Path) -> tuple[int, int]:
+    """Bytes that its disk holds, and that a shelf without a size takes."""
+    status = os.statvfs(path)
+    return status.f_blocks * status.f_frsize, int(status.f_bavail * status.f_frsize * FREE_SHARE)
+
+
+def _device_room(path: Path) -> tuple[int, int]:
+    """The same of a device: all of it but what the core needs for itself. Raises ControlError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _refused(f"{path} cannot be opened: {error.strerror}", "see the kernel's log") from error
+    room = max(0, size - DEVICE_HEADER_BYTES)
+    return room, room
+
+
+def _is_device(path: str, number: int) -> bool:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return False
+    return stat.S_ISBLK(found.st_mode) and found.st_rdev == number
 
 
 def _refused(message: str, hint: str) -> ControlError:

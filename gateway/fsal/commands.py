@@ -112,6 +112,8 @@ class Commands:
         found: dict[str, object] = {"state": _disk(config.state)}
         found |= {f"journal{number}": _disk(mirror) for number, mirror in enumerate(self._mirrors())}
         for number, shelf in enumerate(self._owner.caching.tiers.shelves):
+            if Path(shelf.path).is_block_device():
+                continue  # nobody else writes to it: what is free is in the shelf's own figures
             found["l2" if Path(shelf.path) == config.l2_dir else f"shelf{number}"] = _disk(Path(shelf.path))
         return found
 

@@ -166,6 +166,28 @@ def test_an_alert_of_a_real_gateway_reaches_a_webhook(server: Caudal) -> None:
         hook.server_close()
 
 
+def test_the_issuer_by_the_command_line(server: Caudal) -> None:
+    state = ("--state", str(server.state))
+    refused = server.run("oidc", "set", "--issuer", "https://login.example.com", *state)
+    assert "--client-id, --redirect-uri is missing" in refused.stderr
+    given = ("--client-id", "c1", "--redirect-uri", "https://nas.example.com:8443/v1/sign-in/callback")
+    first = ("oidc", "set", "--issuer", "https://login.example.com", *given)
+    assert "no value gives a role" in server.run(*first, *state).stderr
+    roles = ("--role", "admin=A", "--role", "admin=B", "--role", "viewer=V")
+    server.cli(*first, *roles, "--secret", stdin="a secret\n")
+    server.cli("oidc", "set", "--name-claim", "email", "--role", "viewer=", "--role", "operator=O")
+    shown = json.loads(server.cli("oidc", "show", "--json"))
+    assert shown["has_secret"], "what is not named stays"
+    assert (shown["settings"]["client_id"], shown["settings"]["name_claim"]) == ("c1", "email")
+    assert shown["settings"]["roles"] == {"admin": ["A", "B"], "operator": ["O"]}
+    assert "a secret" not in server.cli("oidc", "show")
+    insecure = server.run("oidc", "set", "--issuer", "http://login.example.com", *state)
+    assert "give an https:// address" in insecure.stderr
+    server.cli("oidc", "remove")
+    assert "no issuer is set" in server.cli("oidc", "show")
+    assert "no issuer is set" in server.run("oidc", "remove", *state).stderr
+
+
 def test_the_command_line_over_the_network(server: Caudal) -> None:
     env = {"CAUDAL_TOKEN": token_of(server, "admin")}
     remote = ("--server", f"https://localhost:{server.admin_port}", "--json")

@@ -17,7 +17,7 @@ FILES = 6
 FILE_BYTES = 2 * MIB
 
 
-def _pattern(number: int) -> bytes:
+def pattern(number: int) -> bytes:
     return b"".join((number * 1_000_003 + n).to_bytes(8, "big") for n in range(FILE_BYTES // 8))
 
 
@@ -52,7 +52,7 @@ class Tiers:
         before = self.gets()
         with self.server.connect() as nfs:
             for number in range(FILES):
-                assert nfs.read_file(f"/tree/f{number}") == _pattern(number)
+                assert nfs.read_file(f"/tree/f{number}") == pattern(number)
         return self.gets() - before
 
     def settle(self) -> None:
@@ -77,7 +77,7 @@ def tiers(private_network: None, module_disk_path: Path) -> Iterator[Tiers]:
         with server.connect() as nfs:
             nfs.mkdir("/tree")
             for number in range(FILES):
-                nfs.write_file(f"/tree/f{number}", _pattern(number))
+                nfs.write_file(f"/tree/f{number}", pattern(number))
         server.flush()
         yield Tiers(server, module_disk_path)
 
@@ -121,7 +121,10 @@ def test_shelves_that_make_no_sense_are_refused(tiers: Tiers, tmp_path: Path) ->
     inside.rmdir()
     journal = tiers.server.state / "journal"
     assert "lie in each other" in tiers.refused("shelf_add", path=str(journal), bytes=128 * MIB).message
-    assert "is no directory" in tiers.refused("shelf_add", path=str(tmp_path / "none")).message
+    assert (
+        "is no directory and no block device"
+        in tiers.refused("shelf_add", path=str(tmp_path / "none")).message
+    )
     assert "holds" in tiers.refused("shelf_add", path=str(tmp_path), bytes=1 << 60).message
     assert "too few" in tiers.refused("shelf_add", path=str(tmp_path), bytes=1).message
     assert "only shelf" in tiers.refused("shelf_drain", path=held).message
@@ -206,7 +209,7 @@ def test_after_a_restart_a_flipped_bit_is_never_served_and_pins_are_kept(tiers: 
 def test_activity_tells_clients_files_and_directories(tiers: Tiers) -> None:
     with tiers.server.connect() as nfs:
         for _ in range(60):
-            assert nfs.read_file("/tree/f3") == _pattern(3)
+            assert nfs.read_file("/tree/f3") == pattern(3)
     wait_until(lambda: tiers.call("activity")["all"]["reads"] > 0, "the notes are looked at")
     found = tiers.call("activity", most=2)
     assert found["clients"][0]["address"] in ("127.0.0.1", "::1")

@@ -1,6 +1,8 @@
-"""A disk of its own with ext4: a file behind a loop device, which can fail, hang, come back and be slow."""
+"""A disk of its own, blank or with ext4: a file behind a loop device, which can fail, hang, come back and be slow."""
 
+import os
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -10,25 +12,73 @@ from tests.support.processes import wait_until
 WRITE_LIMIT = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
 
 
-class LoopDisk:
-    """Mounted at `path` while the context lasts; its bytes lie in the file `backing`."""
+def run(*command: str | Path, stdin: str | None = None) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
 
-    def __init__(self, path: Path, backing: Path, size_bytes: int) -> None:
-        self.path, self._backing, self._size_bytes = path, backing, size_bytes
+
+class LoopDevice:
+    """A blank block device at `device` while the context lasts; its bytes lie in the file `backing`."""
+
+    def __init__(self, backing: Path, size_bytes: int) -> None:
+        self._backing, self._size_bytes = backing, size_bytes
+        self._away = backing.with_suffix(".away")
         self.device = ""
-        self._frozen = self._limited = False
 
     def __enter__(self) -> Self:
         with self._backing.open("wb") as file:
             file.truncate(self._size_bytes)
-        self.device = self._run("losetup", "--find", "--show", self._backing).strip()
-        try:
-            self._run("mkfs.ext4", "-q", self.device)
+        self.device = run("losetup", "--find", "--show", self._backing).strip()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Takes effect when the last file on it is closed.
+        run("losetup", "--detach", self.device)
+        self._backing.unlink()
+        self._away.unlink(missing_ok=True)
+
+    def take_away(self) -> None:
+        """What was on it cannot be read any more."""
+        run("cp", "--sparse=always", self._backing, self._away)
+        os.truncate(self._backing, 0)
+
+    def bring_back(self) -> None:
+        """As it was before it was taken away."""
+        run("dd", f"if={self._away}", f"of={self._backing}", "bs=1M", "conv=notrunc,sparse", "status=none")
+        os.truncate(self._backing, self._size_bytes)
+        self.forget()
+
+    def damage(self, first: int, step: int) -> None:
+        """Flips a bit in every `step` bytes from `first` on."""
+        with self._backing.open("r+b") as file:
+            for at in range(first, self._size_bytes, step):
+                byte = os.pread(file.fileno(), 1, at)
+                os.pwrite(file.fileno(), bytes([byte[0] ^ 0x04]), at)
+        self.forget()
+
+    def forget(self) -> None:
+        """What the kernel remembers of it is read again."""
+        run("blockdev", "--flushbufs", self.device)
+
+
+class LoopDisk:
+    """Mounted at `path` while the context lasts; its bytes lie in the file `backing`."""
+
+    def __init__(self, path: Path, backing: Path, size_bytes: int) -> None:
+        self.path = path
+        self._loop = LoopDevice(backing, size_bytes)
+        self._frozen = self._limited = False
+
+    @property
+    def device(self) -> str:
+        return self._loop.device
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._loop)
+            run("mkfs.ext4", "-q", self.device)
             self.path.mkdir(parents=True, exist_ok=True)
             self._mount()
-        except BaseException:
-            self._run("losetup", "--detach", self.device)
-            raise
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,14 +86,12 @@ class LoopDisk:
             self.answer()
         if self._limited:
             self.limit(0)
-        self._run("umount", "--lazy", self.path)
-        # Takes effect when the last file on it is closed.
-        self._run("losetup", "--detach", self.device)
-        self._backing.unlink()
+        run("umount", "--lazy", self.path)
+        self._loop.__exit__()
 
     def fail(self) -> None:
         """As after an error of the device: nothing can be written any more."""
-        self._run("mount", "-o", "remount,abort", self.path)
+        run("mount", "-o", "remount,abort", self.path)
 
     def repair(self) -> None:
         """Unmounts, which needs that nobody has a file open there, checks and mounts again."""
@@ -57,12 +105,12 @@ class LoopDisk:
 
     def hang(self) -> None:
         """Whoever writes to it waits."""
-        self._run("fsfreeze", "--freeze", self.path)
+        run("fsfreeze", "--freeze", self.path)
         self._frozen = True
 
     def answer(self) -> None:
         """Goes on after a hang."""
-        self._run("fsfreeze", "--unfreeze", self.path)
+        run("fsfreeze", "--unfreeze", self.path)
         self._frozen = False
 
     def limit(self, bytes_s: int) -> None:
@@ -72,8 +120,4 @@ class LoopDisk:
         self._limited = bytes_s > 0
 
     def _mount(self) -> None:
-        self._run("mount", self.device, self.path)
-
-    @staticmethod
-    def _run(*command: str | Path) -> str:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        run("mount", self.device, self.path)

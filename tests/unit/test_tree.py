@@ -119,6 +119,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_parts",
         "gateway.cli_quota",
         "gateway.cli_objects",
+        "gateway.cli_oidc",
         "gateway.cli_recover",
         "gateway.cli_service",
         "gateway.cli_support",

@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 
 from admin_api import tables, tls
 from admin_api.guard import PUBLIC, ROLE_KEY, GuardedRoute
+from admin_api.link import YOUNG_S
 from admin_api.metrics import COUNTERS, GAUGES
 from admin_api.security import Role
 from admin_api.storage import NewerDatabaseError, open_engine
@@ -233,7 +234,7 @@ def test_parts(api: Api) -> None:
         assert line in shown
     mirrors = [{"path": "/j1", "state": "lost"}]
     api.gateway.status = {**api.gateway.status, "journal": {"mirrors": mirrors}}
-    api.now_s += 1
+    api.now_s += YOUNG_S
     assert api.local("GET", "health").json()["findings"][0]["text"] == "the mirror /j1 is lost"
 
 

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from admin_api.link import YOUNG_S
 from tests.unit.admin_api.conftest import JOB, SET, Api
 from tests.unit.admin_api.test_api import problem
 
@@ -90,7 +91,7 @@ def test_shelves_in_metrics_and_health(api: Api) -> None:
     shelf = {**api.gateway.status["cache"]["shelves"][0], "state": "failed", "why": "gone"}
     cache = {**api.gateway.status["cache"], "shelves": [shelf]}
     api.gateway.status = {**api.gateway.status, "cache": cache}
-    api.now_s += 1
+    api.now_s += YOUNG_S
     assert api.local("GET", "health").json()["findings"][0]["text"] == "the shelf /s0 is failed: gone"
 
 

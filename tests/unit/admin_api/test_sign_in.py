@@ -146,6 +146,19 @@ def test_an_issuer_that_is_away_or_another_is_told(api: Api, issuer: str) -> Non
         assert (answer.status_code, answer.json()["code"]) == (502, code)
 
 
+def test_an_issuer_is_removed_with_its_secret(there: Api) -> None:
+    tag = there.local("GET", "sign-in/settings").headers["etag"]
+    assert there.local("DELETE", "sign-in/settings").status_code == 428
+    assert there.local("DELETE", "sign-in/settings", If_Match='"99"').status_code == 412
+    assert there.local("DELETE", "sign-in/settings", If_Match=tag).status_code == 204
+    answer = there.local("GET", "sign-in/settings")
+    assert answer.json() == {"settings": None, "has_secret": False}
+    assert answer.headers["etag"] != tag
+    assert there.ask("GET", "sign-in").json()["code"] == "no_issuer"
+    assert there.local("DELETE", "sign-in/settings", If_Match=tag).status_code == 404
+    assert there.local("GET", "audit").json()["items"][0]["action"] == "oidc.remove"
+
+
 def test_roles_and_names() -> None:
     provider = Provider("i", "c", CALLBACK, roles=ROLES)
     assert role_of(provider, {"roles": ["Caudal.Viewer", "Caudal.Admin"]}) is Role.ADMIN

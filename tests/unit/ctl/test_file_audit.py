@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import NotRunningError
-from gateway.file_audit import FILE, AuditFile, FileAudit, Sender, record, run
+from gateway.file_audit import BATCH, FILE, QUEUE, AuditFile, FileAudit, Sender, record, run
 from gateway.syslog import Collector
 
 
@@ -70,6 +70,21 @@ def test_what_was_dropped_is_a_record(tmp_path: Path) -> None:
     owner.run, owner.dropped = "2", 2
     audit.turn()
     assert [one.get("count") for one in lines(tmp_path)] == [None, 5, 2]
+
+
+def test_what_was_dropped_is_told_where_it_is_missing(tmp_path: Path) -> None:
+    owner = Owner()
+    audit = FileAudit(owner, AuditFile(tmp_path), None, lambda: 7.0)
+    owner.events, owner.dropped = [event(number) for number in range(BATCH + 2)], 5
+    while audit.turn():
+        pass
+    assert [one["op"] for one in lines(tmp_path)] == ["remove"] * (BATCH + 2) + ["audit.dropped"]
+    # A queue that never becomes empty does not keep it for ever.
+    owner.dropped = 9
+    for _ in range(QUEUE // BATCH + 2):
+        owner.events = [event(number) for number in range(BATCH)]
+        assert audit.turn()
+    assert [one["count"] for one in lines(tmp_path) if one["op"] == "audit.dropped"] == [5, 4]
 
 
 def test_a_collector_that_is_away_gets_it_later_and_learns_what_it_missed() -> None:

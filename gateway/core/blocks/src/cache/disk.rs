@@ -1,25 +1,25 @@
-//! The directory of L2 and the form of a block in it.
+//! The directory or device of a shelf.
 //!
-//! The directory belongs to one file system: pack ids of another one may be the same and mean other bytes. A marker file
+//! It belongs to one file system: pack ids of another one may be the same and mean other bytes. A marker file
 //! says whose it is; what belongs to somebody else is thrown away. Every payload is kept with a checksum over its key.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use foyer::{
-    BlockEngineConfig, Code, DeviceBuilder, Error, ErrorKind, FsDeviceBuilder, HybridCache,
+    BlockEngineConfig, Device, DeviceBuilder, Error, FileDeviceBuilder, FsDeviceBuilder, HybridCache,
     HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig, RecoverMode, Spawner, StorageFilter,
 };
 use tokio::runtime::Handle;
 
-use super::BlockKey;
 use super::pins::Pins;
+use super::stored::Stored;
+use super::{BlockKey, raw};
 use crate::error::{BlockError, Result};
-use crate::pack::format::{PAYLOAD, block_crc};
 
 /// First line of the marker file; a later form of the directory gets another one.
 const MARKER_FORM: &str = "caudal-l2 1";
@@ -44,63 +44,11 @@ pub const BATCH_BYTES: u64 = 8 << 20;
 
 pub type Disk = HybridCache<BlockKey, Stored>;
 
-/// A payload as it lies on the disk.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    pub key: BlockKey,
-    pub payload: Bytes,
-}
-
-impl Code for BlockKey {
-    fn encode(&self, writer: &mut impl Write) -> foyer::Result<()> {
-        self.pack.encode(writer)?;
-        self.block.encode(writer)
-    }
-
-    fn decode(reader: &mut impl Read) -> foyer::Result<Self> {
-        Ok(Self {
-            pack: u64::decode(reader)?,
-            block: u32::decode(reader)?,
-        })
-    }
-
-    fn estimated_size(&self) -> usize {
-        12
-    }
-}
-
-impl Code for Stored {
-    fn encode(&self, writer: &mut impl Write) -> foyer::Result<()> {
-        self.key.encode(writer)?;
-        (self.payload.len() as u32).encode(writer)?;
-        block_crc(self.key.pack, self.key.block, &self.payload).encode(writer)?;
-        writer.write_all(&self.payload).map_err(Error::io_error)
-    }
-
-    fn decode(reader: &mut impl Read) -> foyer::Result<Self> {
-        let key = BlockKey::decode(reader)?;
-        let (len, crc) = (u32::decode(reader)?, u32::decode(reader)?);
-        let bad = |what: &str| Error::new(ErrorKind::ChecksumMismatch, what);
-        if u64::from(len) > PAYLOAD {
-            return Err(bad("a cached block has an impossible length"));
-        }
-        let mut payload = Vec::with_capacity(len as usize);
-        reader
-            .take(u64::from(len))
-            .read_to_end(&mut payload)
-            .map_err(Error::io_error)?;
-        if payload.len() != len as usize || block_crc(key.pack, key.block, &payload) != crc {
-            return Err(bad("a cached block does not fit its checksum"));
-        }
-        Ok(Self {
-            key,
-            payload: payload.into(),
-        })
-    }
-
-    fn estimated_size(&self) -> usize {
-        20 + self.payload.len()
-    }
+/// An engine, the salt of its blocks, and what keeps others from its device.
+pub struct Opened {
+    pub disk: Disk,
+    pub salt: u32,
+    pub lock: Option<Arc<File>>,
 }
 
 /// What a configured size comes to.
@@ -108,38 +56,107 @@ pub fn capacity_bytes(wanted: u64) -> u64 {
     wanted.max(MIN_BYTES)
 }
 
-/// Opens the directory and reads its index back.
+/// Opens the directory or device and reads its index back. `lock`: what an engine before has of the same device.
 pub async fn open(
     rt: &Handle,
     dir: &Path,
     capacity_bytes: u64,
     fs_id: [u8; 16],
     pins: &Arc<Pins>,
-) -> Result<Disk> {
+    lock: Option<Arc<File>>,
+) -> Result<Opened> {
     let (at, filter) = (dir.to_owned(), pins.filter());
-    let claimed = rt.spawn_blocking(move || claim(&at, fs_id, capacity_bytes));
-    let (data, region_bytes) = claimed
+    let prepared = rt.spawn_blocking(move || prepare(&at, fs_id, capacity_bytes, lock));
+    let prepared = prepared
         .await
-        .map_err(|error| BlockError::Cache(error.to_string()))?
-        .map_err(|error| cache_io_error(dir, &error))?;
+        .map_err(|error| BlockError::Cache(error.to_string()))??;
     let build = build(
-        data,
-        capacity_bytes,
-        region_bytes,
+        prepared.device,
+        prepared.region_bytes,
         filter,
         Spawner::from(rt.clone()),
     );
     // In a task of its own: what breaks in there must not take the process along.
-    rt.spawn(build)
+    let disk = rt
+        .spawn(build)
         .await
-        .map_err(|error| BlockError::Cache(error.to_string()))?
+        .map_err(|error| BlockError::Cache(error.to_string()))??;
+    let (salt, lock) = (prepared.salt, prepared.lock);
+    Ok(Opened { disk, salt, lock })
 }
 
-/// Removes what is in the directory, if its disk takes data at all.
+/// What an engine is built on.
+struct Prepared {
+    device: Arc<dyn Device>,
+    region_bytes: u64,
+    salt: u32,
+    lock: Option<Arc<File>>,
+}
+
+fn prepare(path: &Path, fs_id: [u8; 16], capacity_bytes: u64, lock: Option<Arc<File>>) -> Result<Prepared> {
+    if raw::is_device(path) {
+        return prepare_device(path, fs_id, capacity_bytes, lock);
+    }
+    let (data, region_bytes) =
+        claim(path, fs_id, capacity_bytes).map_err(|error| cache_io_error(path, &error))?;
+    let device = FsDeviceBuilder::new(data)
+        .with_capacity(capacity_bytes as usize)
+        .build()
+        .map_err(cache_error)?;
+    Ok(Prepared {
+        device,
+        region_bytes,
+        salt: 0,
+        lock: None,
+    })
+}
+
+fn prepare_device(
+    path: &Path,
+    fs_id: [u8; 16],
+    capacity_bytes: u64,
+    lock: Option<Arc<File>>,
+) -> Result<Prepared> {
+    let (header, lock) = match lock {
+        Some(lock) => {
+            let found = raw::header(path, fs_id).map_err(|error| cache_io_error(path, &error))?;
+            (found.ok_or_else(|| gone(path))?, lock)
+        }
+        None => {
+            let sized = |before: Option<u64>| kept_region_bytes(before, capacity_bytes);
+            let claimed = raw::claim(path, fs_id, capacity_bytes, sized)?;
+            (claimed.header, Arc::new(claimed.lock))
+        }
+    };
+    // By the descriptor: where the name vanishes meanwhile, no file is made in its place.
+    let device = FileDeviceBuilder::new(format!("/proc/self/fd/{}", lock.as_raw_fd()))
+        .with_capacity((raw::HEADER_BYTES + capacity_bytes) as usize)
+        .with_direct(true)
+        .build()
+        .map_err(cache_error)?;
+    // The engine takes what is left: this part of the device is the header's.
+    drop(
+        device
+            .create_partition(raw::HEADER_BYTES as usize)
+            .map_err(cache_error)?,
+    );
+    Ok(Prepared {
+        device,
+        region_bytes: header.region_bytes,
+        salt: header.salt,
+        lock: Some(lock),
+    })
+}
+
+/// Removes what is in the directory or on the device, if its disk takes data at all.
 ///
 /// An engine may still have the files open and never close them: they are cut first, so that their space is free.
-pub fn empty(dir: &Path) -> Result<()> {
+pub fn empty(dir: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> Result<()> {
     let emptied = || -> io::Result<()> {
+        if raw::is_device(dir) {
+            let header = raw::header(dir, fs_id)?.ok_or(io::ErrorKind::NotFound)?;
+            return raw::empty(dir, header.region_bytes, capacity_bytes);
+        }
         let data = dir.join(DATA);
         if data.exists() {
             for entry in fs::read_dir(&data)? {
@@ -161,6 +178,9 @@ pub fn empty(dir: &Path) -> Result<()> {
 /// Removes what a shelf of this file system has put into the directory; nothing of anybody else's.
 pub fn remove(dir: &Path, fs_id: [u8; 16]) -> Result<()> {
     let removed = || -> io::Result<()> {
+        if raw::is_device(dir) {
+            return raw::remove(dir, fs_id);
+        }
         if marked_region_bytes(&dir.join(MARKER), fs_id)?.is_some() {
             fs::remove_dir_all(dir.join(DATA))?;
             fs::remove_file(dir.join(MARKER))?;
@@ -170,24 +190,36 @@ pub fn remove(dir: &Path, fs_id: [u8; 16]) -> Result<()> {
     removed().map_err(|error| cache_io_error(dir, &error))
 }
 
-/// Whether the directory is there, and this file system's.
+/// Whether the directory or device is there, and this file system's.
 pub fn is_ours(dir: &Path, fs_id: [u8; 16]) -> Result<()> {
-    match marked_region_bytes(&dir.join(MARKER), fs_id) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(BlockError::Cache(format!(
-            "{}: what was there is gone, or another file system's",
-            dir.display()
-        ))),
+    let found = if raw::is_device(dir) {
+        raw::header(dir, fs_id).map(|found| found.is_some())
+    } else {
+        marked_region_bytes(&dir.join(MARKER), fs_id).map(|found| found.is_some())
+    };
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(gone(dir)),
         Err(error) => Err(cache_io_error(dir, &error)),
     }
+}
+
+fn gone(dir: &Path) -> BlockError {
+    BlockError::Cache(format!(
+        "{}: what was there is gone, or another file system's",
+        dir.display()
+    ))
 }
 
 fn cache_io_error(dir: &Path, error: &io::Error) -> BlockError {
     BlockError::Cache(format!("{}: {error}", dir.display()))
 }
 
-/// What the regions in the directory take on its disk: an upper bound of what is cached there.
-pub fn taken_bytes(dir: &Path) -> u64 {
+/// What the regions take on the disk: an upper bound of what is cached there.
+pub fn taken_bytes(dir: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> u64 {
+    if raw::is_device(dir) {
+        return raw::taken_bytes(dir, fs_id, capacity_bytes);
+    }
     let Ok(entries) = fs::read_dir(dir.join(DATA)) else {
         return 0;
     };
@@ -207,6 +239,13 @@ fn region_bytes(capacity_bytes: u64) -> u64 {
         .min(few)
         .max(many)
         .clamp(MIN_REGION_BYTES, MAX_REGION_BYTES)
+}
+
+/// Regions keep their size as long as the capacity makes a sensible number of them.
+fn kept_region_bytes(before: Option<u64>, capacity_bytes: u64) -> u64 {
+    before
+        .filter(|bytes| (MIN_REGIONS..=MAX_REGIONS).contains(&(capacity_bytes / bytes)))
+        .unwrap_or_else(|| region_bytes(capacity_bytes))
 }
 
 /// The size of the regions in a directory that is marked as this file system's; None: it is not, or nothing is there.
@@ -233,10 +272,9 @@ fn marker_head(fs_id: [u8; 16]) -> String {
 /// the capacity makes a sensible number of them; those beyond the capacity are removed.
 fn claim(dir: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> io::Result<(PathBuf, u64)> {
     let (path, data) = (dir.join(MARKER), dir.join(DATA));
-    let found = marked_region_bytes(&path, fs_id)?
-        .filter(|bytes| (MIN_REGIONS..=MAX_REGIONS).contains(&(capacity_bytes / bytes)));
-    let Some(region_bytes) = found else {
-        let region_bytes = region_bytes(capacity_bytes);
+    let found = marked_region_bytes(&path, fs_id)?;
+    let region_bytes = kept_region_bytes(found, capacity_bytes);
+    if found != Some(region_bytes) {
         match fs::remove_dir_all(&data) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // The marker is written only when nothing of another owner is left; a crash in between empties it again.
@@ -244,7 +282,7 @@ fn claim(dir: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> io::Result<(PathBu
         }
         fs::create_dir_all(&data)?;
         return Ok((data, region_bytes));
-    };
+    }
     fs::create_dir_all(&data)?;
     remove_beyond(&data, capacity_bytes / region_bytes)?;
     Ok((data, region_bytes))
@@ -267,16 +305,11 @@ fn remove_beyond(data: &Path, regions: u64) -> io::Result<()> {
 }
 
 async fn build(
-    data: PathBuf,
-    capacity_bytes: u64,
+    device: Arc<dyn Device>,
     region_bytes: u64,
     filter: StorageFilter,
     spawner: Spawner,
 ) -> Result<Disk> {
-    let device = FsDeviceBuilder::new(data)
-        .with_capacity(capacity_bytes as usize)
-        .build()
-        .map_err(cache_error)?;
     let engine = BlockEngineConfig::new(device)
         .with_block_size(region_bytes as usize)
         .with_buffer_pool_size(BUFFER_BYTES)
@@ -303,37 +336,6 @@ async fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn encoded() -> Vec<u8> {
-        let stored = Stored {
-            key: BlockKey { pack: 7, block: 3 },
-            payload: Bytes::from(vec![9; 1000]),
-        };
-        let mut raw = Vec::new();
-        stored.encode(&mut raw).unwrap();
-        assert_eq!(raw.len(), stored.estimated_size());
-        raw
-    }
-
-    #[test]
-    fn what_is_stored_is_read_back() {
-        let back = Stored::decode(&mut &encoded()[..]).unwrap();
-        assert_eq!(
-            (back.key, &back.payload[..]),
-            (BlockKey { pack: 7, block: 3 }, &[9; 1000][..])
-        );
-    }
-
-    #[test]
-    fn nothing_damaged_is_accepted() {
-        let raw = encoded();
-        for at in 0..raw.len() {
-            let mut damaged = raw.clone();
-            damaged[at] ^= 0x10;
-            assert!(Stored::decode(&mut &damaged[..]).is_err(), "byte {at}");
-            assert!(Stored::decode(&mut &raw[..at]).is_err(), "cut to {at}");
-        }
-    }
 
     #[test]
     fn regions_are_neither_too_many_nor_too_few() {

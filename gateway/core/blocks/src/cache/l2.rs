@@ -1,8 +1,9 @@
-//! Blocks in a directory, which survive restarts.
+//! Blocks in a directory or on a device, which survive restarts.
 //!
 //! A block that is offered waits in memory, where it can be read, until a task of this tier has written it. A device that
 //! fails or is full costs hits, never reads: it is left alone for a while after repeated errors.
 
+use std::fs::File;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::device::Health;
-use super::disk::{self, BATCH_BYTES, Disk, Stored, cache_error};
+use super::disk::{self, BATCH_BYTES, Disk, cache_error};
 use super::pending::Pending;
 use super::pins::Pins;
+use super::stored::Stored;
 use super::{BlockKey, TierStats};
 use crate::error::{BlockError, Result};
 
@@ -43,6 +45,10 @@ struct Shared {
     dir: PathBuf,
     fs_id: [u8; 16],
     disk: RwLock<Disk>,
+    /// Of what is stored, see [`Stored`].
+    salt: u32,
+    /// Keeps others from the device until this is closed.
+    lock: Mutex<Option<Arc<File>>>,
     pending: Pending,
     /// Held while a batch is written: emptying goes between batches.
     writing: tokio::sync::Mutex<()>,
@@ -72,15 +78,23 @@ impl Shared {
         let loaded = tokio::time::timeout(READ_LIMIT, load).await;
         self.reads.judge(matches!(loaded, Ok(Ok(Ok(_)))));
         let found = match loaded.ok()?.ok()?.ok()? {
-            Load::Entry { value, .. } if value.key == key => Some(value.payload),
-            Load::Piece { piece, .. } if piece.value().key == key => Some(piece.value().payload.clone()),
+            Load::Entry { value, .. } => Some(value),
+            Load::Piece { piece, .. } => Some(piece.value().clone()),
             _ => None,
         };
+        let found = found.filter(|stored| {
+            let wanted = stored.key == key && stored.salt == self.salt;
+            if !wanted {
+                // Somebody else's, from before the device was this shelf.
+                disk.storage().delete(&key);
+            }
+            wanted
+        });
         // The engine forgets what does not fit its checksum. Once in a while it reclaimed the block just now: that is counted too.
         if found.is_none() && indexed && !disk.storage().may_contains(&key) {
             self.damaged.fetch_add(1, Relaxed);
         }
-        found
+        Some(found?.payload)
     }
 
     /// Writes what waits, batch by batch, until the queue is closed and empty. The next batch waits for the one before: the
@@ -138,7 +152,8 @@ impl Shared {
         let write = self.unbroken(async {
             let keys: Vec<BlockKey> = wanted.iter().map(|(key, _)| *key).collect();
             for (key, payload) in wanted {
-                drop(disk.storage_writer(key).insert(Stored { key, payload }));
+                let salt = self.salt;
+                drop(disk.storage_writer(key).insert(Stored { key, payload, salt }));
             }
             disk.storage().wait().await;
             keys.iter().any(|key| disk.storage().may_contains(key))
@@ -156,12 +171,13 @@ impl Shared {
 
     /// Empties the directory and opens it with a new engine, if its disk takes data.
     async fn reopen(&self) -> Result<()> {
-        let dir = self.dir.clone();
-        tokio::task::spawn_blocking(move || disk::empty(&dir))
+        let (dir, fs_id, capacity_bytes) = (self.dir.clone(), self.fs_id, self.capacity_bytes);
+        tokio::task::spawn_blocking(move || disk::empty(&dir, fs_id, capacity_bytes))
             .await
             .map_err(|error| BlockError::Cache(error.to_string()))??;
-        let fresh = disk::open(&self.rt, &self.dir, self.capacity_bytes, self.fs_id, &self.pins).await?;
-        let old = std::mem::replace(&mut *self.disk.write(), fresh);
+        let lock = self.lock.lock().clone();
+        let fresh = disk::open(&self.rt, &self.dir, capacity_bytes, fs_id, &self.pins, lock).await?;
+        let old = std::mem::replace(&mut *self.disk.write(), fresh.disk);
         self.stored_bytes.store(0, Relaxed);
         self.worn.store(false, Relaxed);
         // It may never end: something in it waits for a region.
@@ -182,8 +198,15 @@ impl L2 {
         pins: Arc<Pins>,
     ) -> Result<Self> {
         let capacity_bytes = disk::capacity_bytes(bytes);
+        let opened = disk::open(rt, dir, capacity_bytes, fs_id, &pins, None).await?;
+        let (at, taken) = (dir.to_owned(), move |at: PathBuf| {
+            disk::taken_bytes(&at, fs_id, capacity_bytes)
+        });
+        let taken_bytes = rt.spawn_blocking(move || taken(at)).await.unwrap_or(0);
         let shared = Arc::new(Shared {
-            disk: RwLock::new(disk::open(rt, dir, capacity_bytes, fs_id, &pins).await?),
+            disk: RwLock::new(opened.disk),
+            salt: opened.salt,
+            lock: Mutex::new(opened.lock),
             rt: rt.clone(),
             dir: dir.to_owned(),
             fs_id,
@@ -193,7 +216,7 @@ impl L2 {
             writes: Health::default(),
             worn: AtomicBool::new(false),
             capacity_bytes,
-            stored_bytes: AtomicU64::new(disk::taken_bytes(dir)),
+            stored_bytes: AtomicU64::new(taken_bytes),
             damaged: AtomicU64::new(0),
             pins,
         });
@@ -302,7 +325,9 @@ impl L2 {
                 .await?
                 .map_err(cache_error)
         });
-        closed.await.unwrap_or_else(|_| {
+        let closed = closed.await;
+        drop(self.shared.lock.lock().take());
+        closed.unwrap_or_else(|_| {
             Err(BlockError::Cache(
                 "not all blocks were written in time".to_owned(),
             ))

@@ -8,9 +8,11 @@ mod l2;
 mod later;
 mod pending;
 mod pins;
+mod raw;
 mod recent;
 mod shelf;
 mod shelves;
+mod stored;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! One shelf: a directory with blocks, or the place of one that is not there at the moment.
+//! One shelf: a directory or a device with blocks, or the place of one that is not there at the moment.
 //!
 //! A shelf that fails is left: its engine is closed, its blocks are misses, others take what it would have taken. It is
 //! looked at again and again, and taken back with what it still holds when its directory is there and can be opened.
