@@ -1,7 +1,7 @@
 """The state directory: where everything of one file system stands on this machine.
 
 caudal.toml     what `caudal up` was given; the other processes read it
-exports.json limits.json    exports and limits that were set while it served
+exports.json limits.json mirrors.json    exports, limits and journal mirrors that were set while it served
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again

@@ -22,7 +22,13 @@ TEMPLATES = {"gateway/ganesha_conf.py render", "gateway/cli.py up"}
 # What a part may import of the others. The first part that a module's name starts with holds.
 LAYERS: dict[str, tuple[str, ...]] = {
     "gateway.pyganesha": ("gateway.pyganesha",),
-    "gateway.metadata": ("gateway.metadata", "gateway._core", "gateway.errors", "gateway.log"),
+    "gateway.metadata": (
+        "gateway.metadata",
+        "gateway._core",
+        "gateway.errors",
+        "gateway.log",
+        "gateway.sqlite",
+    ),
     "gateway.objects": ("gateway.objects", "gateway._core", "gateway.errors", "gateway.log", "gateway.state"),
     "gateway.data": (
         "gateway.data",
@@ -68,12 +74,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "exports",
             "limits",
             "log",
+            "mirrors_file",
             "state",
             "tiering",
         )
     ),
     "appliance": ("appliance", "gateway", "admin_api.tls"),
-    "admin_api": ("admin_api", "gateway.control", "gateway.errors", "gateway.log", "gateway.syslog"),
+    "admin_api": (
+        "admin_api",
+        "gateway.control",
+        "gateway.errors",
+        "gateway.log",
+        "gateway.sqlite",
+        "gateway.syslog",
+    ),
 }
 # Foreign packages that only some parts may know.
 KNOWERS: dict[str, tuple[str, ...]] = {
@@ -83,6 +97,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.steward",
         "gateway.checkpointer",
         "gateway.data",
+        "gateway.sqlite",
         "admin_api",
     ),
     "alembic": ("gateway.metadata", "admin_api"),
