@@ -17,6 +17,7 @@ import pytest
 import testinfra
 import testinfra.host
 
+from gateway import sqlite
 from tests.support import netns, uml
 from tests.support.appliance import Appliance
 from tests.support.metadata_service import MetadataService, document
@@ -170,6 +171,17 @@ def test_versions(host: testinfra.host.Host) -> None:
     assert host.check_output("caudal version") == f"caudal {version.split('+')[0]}"
     assert host.package("nfs-ganesha").version.startswith("4.3")
     assert host.file("/etc/debian_version").content_string.startswith("12.")
+
+
+def test_databases_go_by_the_library_that_the_package_brings(host: testinfra.host.Host) -> None:
+    """Not by the distribution's, which may lose what was committed; nor by both in one process."""
+    ask = "from gateway import sqlite; print(sqlite.DRIVER.sqlite_version)"
+    version = host.check_output(f'/usr/lib/caudal/bin/python -c "{ask}"')
+    assert tuple(map(int, version.split("."))) >= sqlite.SAFE_FROM
+    for process in ("ganesha.nfsd", "gateway.steward", "caudal-admin"):
+        maps = host.check_output(f"cat /proc/$(pgrep --oldest --full {process})/maps")
+        assert "/site-packages/pysqlite3/" in maps, process
+        assert "libsqlite3" not in maps, process
 
 
 def test_time_logs_and_upgrades(host: testinfra.host.Host) -> None:

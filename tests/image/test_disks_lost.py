@@ -81,6 +81,12 @@ def healthy_mirrors(appliance: Appliance) -> int:
     return sum(mirror["state"] == "healthy" for mirror in appliance.status()["journal"]["mirrors"])
 
 
+def mirrors(appliance: Appliance) -> dict[str, str]:
+    """The state of each, by the name of its disk's mount point."""
+    found = appliance.status()["journal"]["mirrors"]
+    return {Path(mirror["path"]).parent.name: mirror["state"] for mirror in found}
+
+
 def test_a_journal_disk_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
     assert healthy_mirrors(appliance) == 2
     for _ in range(2):
@@ -128,6 +134,40 @@ def test_a_blank_disk_takes_the_place_of_a_mirror(appliance: Appliance, files: F
     files.check()
     with_disks(appliance, "j0", "j1", "files", "cache")
     wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+
+
+def test_a_mirror_added_by_hand_stays_and_one_taken_out_stays_out(appliance: Appliance, files: Files) -> None:
+    third = appliance.new_disk("third", 1024)
+    subprocess.run(["mkfs.ext4", "-q", "-L", "third", third], check=True)
+    with_disks(appliance, "j0", "j1", "files", "cache", "third")
+    entry = "LABEL=third /srv/caudal/third ext4 noatime,nofail 0 2"
+    appliance.ssh(f"mkdir /srv/caudal/third && echo '{entry}' >>/etc/fstab && systemctl daemon-reload")
+    appliance.ssh("mount /srv/caudal/third && caudal journal mirror add /srv/caudal/third/journal")
+    wait_until(lambda: healthy_mirrors(appliance) == 3, "the third mirror is healthy", 120, 1)
+    appliance.ssh("caudal journal mirror remove /srv/caudal/journal1/journal")
+    files.add()
+    with_disks(appliance, "j0", "files", "cache", "third")
+    wait_until(
+        lambda: mirrors(appliance) == {"journal0": "healthy", "third": "healthy"}, "two mirrors", 60, 1
+    )
+    assert appliance.setup()["notes"] == [], "nobody misses what was taken out"
+    files.check()
+    files.add()
+    # The other way round, and without another boot.
+    appliance.attach(appliance.work / "j1")
+    wait_until(
+        lambda: "journal1" in appliance.ssh("findmnt -no LABEL /srv/caudal/journal1", check=False),
+        "it is mounted",
+        60,
+        1,
+    )
+    appliance.ssh("systemctl restart caudal")
+    appliance.wait_serving()
+    assert set(mirrors(appliance)) == {"journal0", "third"}
+    appliance.ssh("caudal journal mirror add /srv/caudal/journal1/journal")
+    wait_until(lambda: healthy_mirrors(appliance) == 3, "three mirrors", 120, 1)
+    appliance.ssh("caudal journal mirror remove /srv/caudal/third/journal && sed -i /third/d /etc/fstab")
+    files.check()
 
 
 def test_there_may_be_several_cache_disks(appliance: Appliance, files: Files) -> None:

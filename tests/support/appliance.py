@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +63,7 @@ class Appliance:
         self._memory_mib = memory_mib
         self._machine: Daemon | None = None
         self._starts = 0
+        self._powered_on_s = 0.0
         # The path of a socket is short.
         self._runtime = Path(tempfile.mkdtemp(prefix="appliance"))
         self._key = directory / "key"
@@ -97,6 +99,7 @@ class Appliance:
         self.power_on()
         assert self._machine is not None
         self._machine.wait_ready(self.answers, "the appliance answers ssh", timeout_s)
+        self._tell("ssh")
         return self
 
     def power_on(self) -> None:
@@ -113,6 +116,7 @@ class Appliance:
         ]
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         environment = {"TMPDIR": memory, "LD_PRELOAD": str(extended_state_library())}
+        self._powered_on_s = time.monotonic()
         self._machine = Daemon(command, self.work / f"console{self._starts}", env=environment)
 
     def attach(self, disk: Path) -> None:
@@ -223,6 +227,13 @@ class Appliance:
             wait_until(active, "the appliance serves files", timeout_s, 0.5)
         except TimedOut as error:
             raise TimedOut(f"{error}\n{self.state_of_things()}") from None
+        self._tell("serving files")
+
+    def _tell(self, what: str) -> None:
+        """A figure for who wants one (pytest -s, or -rP); nothing depends on it."""
+        passed_s = time.monotonic() - self._powered_on_s
+        disks = f"{len(self.disks)} data disks, load {os.getloadavg()[0]:.0f}"
+        print(f"\nappliance: {passed_s:.0f} s from power on to {what} (start {self._starts}, {disks})")
 
     def state_of_things(self) -> str:
         """For messages of failed tests."""
