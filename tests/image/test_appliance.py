@@ -85,16 +85,13 @@ def appliance(appliances: Callable[..., Appliance]) -> Iterator[Appliance]:
 
 
 @pytest.fixture(scope="module")
-def host(appliance: Appliance) -> Iterator[testinfra.host.Host]:
-    """The same for testinfra. Signing in takes seconds here, so one connection serves all of its commands."""
+def host(appliance: Appliance) -> testinfra.host.Host:
+    """The same for testinfra."""
     config = appliance.work / "ssh_config"
     options = dict(word.split("=", 1) for word in appliance.ssh_options if "=" in word)
     lines = [f"Host {appliance.address}", "  User root", f"  IdentityFile {appliance.work / 'key'}"]
-    options |= {"ControlMaster": "auto", "ControlPath": f"{appliance.work}/mux", "ControlPersist": "600"}
     config.write_text("\n".join([*lines, *(f"  {name} {value}" for name, value in options.items())]) + "\n")
-    yield testinfra.get_host(f"ssh://root@{appliance.address}", ssh_config=str(config))
-    words = ["ssh", "-F", str(config), "-O", "exit", f"root@{appliance.address}"]
-    subprocess.run(words, check=False, capture_output=True)
+    return testinfra.get_host(f"ssh://root@{appliance.address}", ssh_config=str(config))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from tests.support.uml import MODULES, PROGRAM, extended_state_library
 IMAGE = ROOT / "dist/caudal.img"
 BUSYBOX = Path("/bin/busybox")
 MIB = 1 << 20
+NFS_PORT = 2049
 # Of user-mode Linux's management console: magic number, version of the protocol, and how much a message holds.
 _CONSOLE = (0xCAFEBABE, 2, 512)
 _INIT = f"""#!/bin/busybox sh
@@ -139,6 +140,7 @@ class Appliance:
         if self._machine is not None:
             self._machine.kill()
             self._machine = None
+        self._hang_up()
 
     def shut_down(self, timeout_s: float = 90) -> None:
         """In order; raises TimedOut where it hangs."""
@@ -147,6 +149,7 @@ class Appliance:
         machine = self._machine
         wait_until(lambda: not machine.running(), "the appliance powers off", timeout_s, 0.1)
         self._machine = None
+        self._hang_up()
 
     def reboot(self, timeout_s: float = 300) -> None:
         """In order."""
@@ -198,6 +201,12 @@ class Appliance:
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
             "BatchMode=yes",
+            # Each sign-in costs the machine a second or two and starts a manager of units for the user: one serves all
+            # commands until the machine goes off.
+            "ControlMaster=auto",
+            f"ControlPath={self._runtime}/ssh",
+            "ControlPersist=yes",
+            "ServerAliveInterval=10",
         ]
         return ["-i", str(self._key), *(word for option in known for word in ("-o", option))]
 
@@ -211,7 +220,23 @@ class Appliance:
             )
         return done.stdout
 
+    def _hang_up(self) -> None:
+        """Ends the connection that commands share."""
+        words = ["ssh", *self.ssh_options, "-O", "exit", f"root@{self.address}"]
+        subprocess.run(words, capture_output=True, check=False, timeout=30)
+        (self._runtime / "ssh").unlink(missing_ok=True)
+
+    def _listens(self, port: int) -> bool:
+        """Asked of the network, which costs the machine nothing while it boots."""
+        try:
+            with socket.create_connection((self.address, port), timeout=2):
+                return True
+        except OSError:
+            return False
+
     def answers(self) -> bool:
+        if not self._listens(22):
+            return False
         try:
             return self.ssh("echo up", timeout_s=10, check=False).strip() == "up"
         except subprocess.TimeoutExpired:
@@ -221,7 +246,8 @@ class Appliance:
         """Until files are served; where it does not come to that, the units' last words are in the error."""
 
         def active() -> bool:
-            return self.ssh("systemctl is-active caudal.service", check=False).strip() == "active"
+            asked = "systemctl is-active caudal.service"
+            return self._listens(NFS_PORT) and self.ssh(asked, check=False).strip() == "active"
 
         try:
             wait_until(active, "the appliance serves files", timeout_s, 0.5)
