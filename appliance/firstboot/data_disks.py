@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 RECORD: Final = "appliance.json"
 STATE: Final = "state"
 JOURNAL: Final = "journal"
+SHELF: Final = "l2"
 
 
 @dataclass(slots=True)
@@ -71,6 +72,9 @@ class DataDisks:
                 log.warning("firstboot.format", device=use.disk.device, label=use.label)
                 self._host.make_file_system(use.disk, use.label)
             self._mount(use)
+        for use in plan.shelves:
+            # The server makes none: where it is missing, the disk is not mounted.
+            (self._mounts[use.label] / SHELF).mkdir(mode=0o700, exist_ok=True)
         served = [use.label for use in plan.journals if self._has_segments(use.label)]
         settled = self._with_state(plan, record, served)
         if not served:

@@ -81,6 +81,8 @@ def appliance(appliances: Callable[..., Appliance]) -> Iterator[Appliance]:
         azure.instance = [(503, b""), (200, document(USER_DATA, TAGS))]
         one.put("etc/caudal/environment", f"CAUDAL_METADATA_URL={azure.url}\n", 0o600)
         one.start().wait_serving()
+        # Until SMB and the first token are there, too; units that fail are a test's to tell.
+        one.ssh("systemctl is-system-running --wait", timeout_s=300, check=False)
         yield one
 
 

@@ -55,6 +55,7 @@ def appliance(appliances: Callable[..., Appliance]) -> Appliance:
     names = {"j0": 1024, "j1": 1024, "files": 2048, "cache": 512}
     one.disks = [one.new_disk(name, mib) for name, mib in names.items()]
     one.start().wait_serving()
+    assert [shelf["state"] for shelf in one.status()["cache"]["shelves"]] == ["ok"]
     return one
 
 

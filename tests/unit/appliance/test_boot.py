@@ -83,6 +83,7 @@ def test_blank_disks_become_mirrors_and_cache_and_the_server_starts(machine: Mac
     found, data = machine.effective(), machine.paths.data
     assert found.journal == (data / "journal0/journal", data / "journal1/journal")
     (shelf,) = found.shelves
+    assert shelf.path.is_dir()
     assert (shelf.path, found.state, found.store) == (data / "l2-0/l2", machine.paths.state, "az://box")
     assert found.clients == ("10.0.0.0/8",)
     assert found.l1_bytes == pytest.approx(16 * GIB / 3, rel=0.01)
