@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway import cli_admin, cli_cache, cli_quota, launch, log, status_view
+from gateway import cli_admin, cli_cache, cli_quota, launch, log, mirrors_file, status_view
 from gateway import config as configuration
 from gateway.cli_alerts import alert_app
 from gateway.cli_exports import export_app
@@ -167,7 +167,7 @@ def up(
     given: dict[str, object] = dict(locals())
     flags = {key: given[key] for key in KEYS if given[key] is not None}
     where = state or Path(os.environ.get("CAUDAL_STATE") or DEFAULT_STATE)
-    loaded = _effective_config(where, config, flags)
+    loaded = mirrors_file.applied(_effective_config(where, config, flags))
     if take_over:
         out().print(TAKE_OVER_NOTE)
     launcher = launch.Launcher(loaded, os.environ, _new_fs_id, take_over=take_over, accept_loss=accept_loss)

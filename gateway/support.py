@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import __version__
+from gateway import __version__, mirrors_file
 from gateway.config import KEYS, Config
 from gateway.config_values import to_toml, without_password
 from gateway.state import StateDir
@@ -60,7 +60,13 @@ def files(config: Config, status: Mapping[str, Any] | None) -> Iterator[tuple[st
     yield "status.json", json.dumps(status, indent=1, default=str)
     yield "config.toml", "".join(f"{key} = {to_toml(_shown(key, config))}\n" for key in KEYS)
     yield "disks.json", json.dumps(_disks(config), indent=1)
-    for path in (state.exports_file, state.limits_file, state.tiering_file, state.nfs_file):
+    for path in (
+        state.exports_file,
+        state.limits_file,
+        state.tiering_file,
+        mirrors_file.file_of(state),
+        state.nfs_file,
+    ):
         if path.exists():
             yield path.name, _text(path)
     for log in sorted(state.logs.glob("*")):

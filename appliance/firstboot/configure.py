@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from appliance.firstboot.data_disks import SHELF
 from appliance.firstboot.layout import Layout
 from gateway import config as configuration
 from gateway.config import Config
@@ -57,7 +58,7 @@ def _shelves(
     given: Config, layout: Layout, mounts: Mapping[str, Path], sizes: Mapping[str, int]
 ) -> dict[str, object]:
     """Each cache disk as a shelf. Where the operator says how much the cache on disk holds in all, it is on the first."""
-    dirs = {use.label: mounts[use.label] / "l2" for use in layout.shelves}
+    dirs = {use.label: mounts[use.label] / SHELF for use in layout.shelves}
     if "l2_bytes" in given.explicit and dirs:
         return {"l2_dir": next(iter(dirs.values()))}
     if {"shelf", "l2_dir", "l2_bytes"} & given.explicit:

@@ -11,13 +11,15 @@ from appliance.firstboot import layout
 from appliance.firstboot.disks import Disk
 from appliance.firstboot.host import Host, Paths
 from appliance.firstboot.layout import Layout, Record, Use
-from gateway.state import write_atomically
+from gateway import mirrors_file
+from gateway.state import StateDir, write_atomically
 
 log = structlog.get_logger(__name__)
 
 RECORD: Final = "appliance.json"
 STATE: Final = "state"
 JOURNAL: Final = "journal"
+SHELF: Final = "l2"
 
 
 @dataclass(slots=True)
@@ -61,12 +63,18 @@ class DataDisks:
         for use in journals:
             self._mount(use)
         record = self._newest_record(journals)
-        plan = layout.again(found, journals, record) if record else self._first(found, journals, wants_store)
+        if record:
+            plan = layout.again(found, journals, record, self._given_up(record, journals))
+        else:
+            plan = self._first(found, journals, wants_store)
         for use in (*plan.journals, *plan.shelves, *([plan.store] if plan.store else [])):
             if use.format:
                 log.warning("firstboot.format", device=use.disk.device, label=use.label)
                 self._host.make_file_system(use.disk, use.label)
             self._mount(use)
+        for use in plan.shelves:
+            # The server makes none: where it is missing, the disk is not mounted.
+            (self._mounts[use.label] / SHELF).mkdir(mode=0o700, exist_ok=True)
         served = [use.label for use in plan.journals if self._has_segments(use.label)]
         settled = self._with_state(plan, record, served)
         if not served:
@@ -125,6 +133,14 @@ class DataDisks:
             except ValueError as error:
                 log.warning("firstboot.record_damaged", file=str(file), why=str(error))
         return max(found, key=lambda record: record.serial, default=None)
+
+    def _given_up(self, record: Record, journals: Sequence[Use]) -> frozenset[str]:
+        """Labels of the mirrors that were taken out by hand, as far as the state directory is there to say so."""
+        if record.state not in {use.label for use in journals}:
+            return frozenset()
+        changes = mirrors_file.read(StateDir(self._mounts[record.state] / STATE))
+        labels = (f"{layout.JOURNAL}{number}" for number in range(record.mirrors))
+        return frozenset(label for label in labels if str(self._point(label) / JOURNAL) in changes.removed)
 
     def _with_state(self, plan: Layout, record: Record | None, served: Sequence[str]) -> Settled:
         """Where the disk with the state directory is lost, another journal disk takes it."""

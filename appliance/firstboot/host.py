@@ -191,8 +191,12 @@ class RealHost:
     def _define(self, point: Path, text: str) -> str:
         name = f"{_escaped(str(point))}.mount"
         file = self._units / name
-        if not file.exists() or file.read_text() != text:
+        known = file.read_text() if file.exists() else ""
+        if known != text:
             write_atomically(file, text.encode(), 0o644)
+        # A new unit is found when it is asked for, also where another one names it already. To read all of them anew, with
+        # what generators make, takes seconds on a small machine, and each boot defines several.
+        if known and known != text:
             _run(["systemctl", "daemon-reload"], _SYSTEMCTL_TIMEOUT_S)
         return name
 

@@ -136,15 +136,22 @@ def first(disks: Sequence[Disk], *, wants_store: bool) -> Layout:
     return layout
 
 
-def again(disks: Sequence[Disk], journals: Sequence[Use], record: Record) -> Layout:
+def again(
+    disks: Sequence[Disk],
+    journals: Sequence[Use],
+    record: Record,
+    given_up: frozenset[str] = frozenset(),
+) -> Layout:
     """The layout of a machine with a journal: what the labels say, and blank disks for what is missing.
+    given_up: labels of mirrors that were taken out by hand, and so are missed by nobody.
 
     Raises LayoutError where the disk with the directory store is missing.
     """
     layout = Layout(list(journals))
     rest = _blank(disks)
     known = {use.label for use in journals}
-    layout.missing = [f"{JOURNAL}{n}" for n in range(record.mirrors) if f"{JOURNAL}{n}" not in known]
+    expected = [f"{JOURNAL}{number}" for number in range(record.mirrors)]
+    layout.missing = [label for label in expected if label not in known | given_up]
     del layout.missing[max(0, record.mirrors - len(journals)) :]
     size_bytes = journals[0].disk.size_bytes
     spares = [disk for disk in rest if disk.size_bytes == size_bytes and not disk.ephemeral]

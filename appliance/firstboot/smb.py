@@ -96,6 +96,7 @@ def configuration(smb: Smb, mount: Path, state: Path) -> str:
 	pid directory = /run/samba
 	ncalrpc dir = /run/samba/ncalrpc
 	deadtime = 30
+	smb2 leases = no
 
 [{smb.share}]
 	path = {mount}
@@ -104,7 +105,6 @@ def configuration(smb: Smb, mount: Path, state: Path) -> str:
 	# Coherent with NFS clients: every open, read and write goes to the server, which decides.
 	oplocks = no
 	kernel oplocks = no
-	smb2 leases = no
 	strict locking = yes
 	posix locking = yes
 	kernel share modes = no

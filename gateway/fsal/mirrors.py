@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 import structlog
 
 from gateway import config as configuration
-from gateway._core import Core, CoreError, JournalError
+from gateway import mirrors_file
+from gateway._core import Core, CoreError, JournalError, failpoint
 from gateway.config import Config
 from gateway.control import ControlServer
 from gateway.errors import ControlError, StartError
@@ -117,13 +118,17 @@ class Mirrors:
         log.info("journal.mirror_removed", mirror=str(path))
 
     def _remember(self, path: Path, *, present: bool) -> None:
-        """The next start, and the other processes, find it in caudal.toml."""
+        """The next start finds it in mirrors.json, whatever its configuration says; the other processes in caudal.toml."""
         config = configuration.effective(self._state.root)
-        others = tuple(known for known in config.journal if known != path)
-        journal = (*others, path) if present and path not in config.journal else config.journal
-        write_atomically(
-            self._state.config_file, config.with_journal(journal if present else others).file_text().encode()
-        )
+        known = mirrors_file.read(self._state)
+        changes = known.with_added(path, config.journal) if present else known.with_removed(path)
+        # A crash before: nobody was told that it was done, and the journal goes by its own list of members. A crash after:
+        # the next `up` brings caudal.toml in line.
+        failpoint("mirrors.before_remember")
+        mirrors_file.write(self._state, changes)
+        failpoint("mirrors.after_remember")
+        journal = changes.over(config.journal)
+        write_atomically(self._state.config_file, config.with_journal(journal).file_text().encode())
 
     def _journal(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self._core.stats()["journal"])

@@ -183,6 +183,36 @@ def test_mirrors_are_taken_out_and_in(mirrored: Mirrored) -> None:
     mirrored.check()
 
 
+def test_what_was_changed_by_hand_holds_over_what_a_start_is_given(mirrored: Mirrored) -> None:
+    """As where the configuration is written anew at each start."""
+    mirrored.server.cli("journal", "mirror", "remove", str(mirrored.dir(1)))
+    mirrored.write("alone")
+    mirrored.server.stop()
+    mirrored.start_with(0, 1)
+    assert mirrored.states() == ["healthy"]
+    mirrored.server.cli("journal", "mirror", "add", str(mirrored.dir(1)))
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.write("both")
+    mirrored.server.stop()
+    mirrored.start_with(0)
+    mirrored.wait_states("healthy", "healthy")
+    mirrored.check()
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_death_while_a_mirror_is_taken_out(mirrored: Mirrored, step: str) -> None:
+    mirrored.write("first")
+    mirrored.server.stop()
+    mirrored.server.start(failpoints=f"mirrors.{step}_remember=kill@1")
+    words = ("journal", "mirror", "remove", str(mirrored.dir(1)), "--state", str(mirrored.server.state))
+    assert mirrored.server.run(*words).returncode != 0
+    mirrored.power_cut()
+    mirrored.start_with(0, 1)
+    # Before anything was kept of it, it was not done.
+    mirrored.wait_states(*(("healthy", "healthy") if step == "before" else ("healthy",)))
+    mirrored.check()
+
+
 def test_without_any_mirror_writes_wait_until_one_is_there_again(mirrored: Mirrored, tmp_path: Path) -> None:
     mirrored.server.cli("journal", "mirror", "remove", str(mirrored.dir(1)))
     mirrored.write("before")

@@ -55,6 +55,7 @@ def appliance(appliances: Callable[..., Appliance]) -> Appliance:
     names = {"j0": 1024, "j1": 1024, "files": 2048, "cache": 512}
     one.disks = [one.new_disk(name, mib) for name, mib in names.items()]
     one.start().wait_serving()
+    assert [shelf["state"] for shelf in one.status()["cache"]["shelves"]] == ["ok"]
     return one
 
 
@@ -81,35 +82,45 @@ def healthy_mirrors(appliance: Appliance) -> int:
     return sum(mirror["state"] == "healthy" for mirror in appliance.status()["journal"]["mirrors"])
 
 
+def mirrors(appliance: Appliance) -> dict[str, str]:
+    """The state of each, by the name of its disk's mount point."""
+    found = appliance.status()["journal"]["mirrors"]
+    return {Path(mirror["path"]).parent.name: mirror["state"] for mirror in found}
+
+
+def attach(appliance: Appliance, name: str, *, healthy: int) -> None:
+    """A disk that comes while the machine runs, and is rebuilt."""
+    appliance.attach(appliance.work / name)
+    wait_until(lambda: healthy_mirrors(appliance) == healthy, f"{healthy} mirrors are healthy", 240, 1)
+    wait_until(lambda: appliance.setup()["notes"] == [], "first boot has looked again", 120, 1)
+
+
 def test_a_journal_disk_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
     assert healthy_mirrors(appliance) == 2
     for _ in range(2):
         # Also at the second start without it, when the journal's own list does not name it any more.
         with_disks(appliance, "j0", "files", "cache")
         assert "1 of 2 journal mirrors missing" in " ".join(appliance.setup()["notes"])
-        assert {mirror["state"] for mirror in appliance.status()["journal"]["mirrors"]} == {"healthy", "lost"}
+        assert mirrors(appliance) == {"journal0": "healthy", "journal1": "lost"}
         alerts = {alert["what"] for alert in appliance.status()["alerts"]}
         assert {"journal_mirror_lost", "journal_one_mirror_left"} <= alerts
         files.check()
         files.add()
     assert appliance.ssh("find /srv/caudal/journal1 | wc -l").strip() == "1", "nothing on the system's disk"
+    attach(appliance, "j1", healthy=2)
+
+
+def test_the_disk_with_the_state_directory_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
+    """Soon after the other one was rebuilt: that one has everything."""
+    files.add()
+    with_disks(appliance, "j1", "files", "cache")
+    assert "came back" in " ".join(appliance.setup()["notes"])
+    files.check()
+    files.add()
     with_disks(appliance, "j1", "cache", "j0", "files")
     assert appliance.setup()["notes"] == []
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 240, 1)
     files.check()
-
-
-def test_a_journal_disk_is_attached_while_the_machine_runs(appliance: Appliance, files: Files) -> None:
-    with_disks(appliance, "j0", "files", "cache")
-    files.add()
-    appliance.attach(appliance.work / "j1")
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
-    wait_until(lambda: appliance.setup()["notes"] == [], "first boot has looked again", 60, 1)
-    # It has everything: the other one goes, with the state directory.
-    with_disks(appliance, "j1", "files", "cache")
-    files.check()
-    with_disks(appliance, "j0", "j1", "files", "cache")
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
 
 
 def test_a_blank_disk_takes_the_place_of_a_mirror(appliance: Appliance, files: Files) -> None:
@@ -117,7 +128,7 @@ def test_a_blank_disk_takes_the_place_of_a_mirror(appliance: Appliance, files: F
     # Under another name than the lost one had, so the server has to be told that it is meant.
     with_disks(appliance, "files", "cache", "fresh", "j1")
     assert "takes the place of the missing" in " ".join(appliance.setup()["notes"])
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 240, 1)
     files.check()
     files.add()
     # The new one alone has everything.
@@ -126,14 +137,43 @@ def test_a_blank_disk_takes_the_place_of_a_mirror(appliance: Appliance, files: F
     (appliance.work / "fresh").rename(appliance.work / "j0")
     with_disks(appliance, "j0", "files", "cache")
     files.check()
-    with_disks(appliance, "j0", "j1", "files", "cache")
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
+    attach(appliance, "j1", healthy=2)
+
+
+def test_a_mirror_added_by_hand_stays_and_one_taken_out_stays_out(appliance: Appliance, files: Files) -> None:
+    third = appliance.new_disk("third", 1024)
+    subprocess.run(["mkfs.ext4", "-q", "-L", "third", third], check=True)
+    appliance.attach(third)
+    entry = "LABEL=third /srv/caudal/third ext4 noatime,nofail 0 2"
+    appliance.ssh(f"mkdir /srv/caudal/third && echo '{entry}' >>/etc/fstab && mount /srv/caudal/third")
+    appliance.ssh("caudal journal mirror add /srv/caudal/third/journal")
+    wait_until(lambda: healthy_mirrors(appliance) == 3, "the third mirror is healthy", 240, 1)
+    appliance.ssh("caudal journal mirror remove /srv/caudal/journal1/journal")
+    files.add()
+    with_disks(appliance, "j0", "files", "cache", "third")
+    expected = {"journal0": "healthy", "third": "healthy"}
+    wait_until(lambda: mirrors(appliance) == expected, "what was said by hand holds", 240, 1)
+    assert appliance.setup()["notes"] == [], "nobody misses what was taken out"
+    files.check()
+    files.add()
+    # Its disk alone does not bring it back, nor does a restart of the server.
+    appliance.attach(appliance.work / "j1")
+    mounted = "findmnt -no LABEL /srv/caudal/journal1"
+    wait_until(lambda: "journal1" in appliance.ssh(mounted, check=False), "it is mounted", 120, 1)
+    appliance.ssh("systemctl restart caudal", timeout_s=300)
+    appliance.wait_serving()
+    assert set(mirrors(appliance)) == {"journal0", "third"}
+    appliance.ssh("caudal journal mirror add /srv/caudal/journal1/journal")
+    wait_until(lambda: healthy_mirrors(appliance) == 3, "three mirrors", 240, 1)
+    appliance.ssh("caudal journal mirror remove /srv/caudal/third/journal && sed -i /third/d /etc/fstab")
+    files.check()
 
 
 def test_there_may_be_several_cache_disks(appliance: Appliance, files: Files) -> None:
     second = appliance.new_disk("cache2", 512)
     subprocess.run(["mkfs.ext4", "-q", "-L", "caudal-l2-1", second], check=True)
     with_disks(appliance, "j0", "j1", "files", "cache", "cache2")
+    assert mirrors(appliance) == {"journal0": "healthy", "journal1": "healthy"}
     shelves = appliance.status()["cache"]["shelves"]
     assert {shelf["path"]: shelf["state"] for shelf in shelves} == {
         "/srv/caudal/l2-0/l2": "ok",
@@ -142,29 +182,18 @@ def test_there_may_be_several_cache_disks(appliance: Appliance, files: Files) ->
     files.check()
 
 
-def test_the_cache_disk_goes(appliance: Appliance, files: Files) -> None:
+def test_the_cache_disks_go(appliance: Appliance, files: Files) -> None:
     files.add()
     with_disks(appliance, "j0", "j1", "files")
-    files.check()
-    with_disks(appliance, "j0", "j1", "files", "cache")
-    files.check()
-
-
-def test_the_disk_with_the_state_directory_goes_and_comes_back(appliance: Appliance, files: Files) -> None:
-    files.add()
-    with_disks(appliance, "j1", "files", "cache")
-    assert "came back" in " ".join(appliance.setup()["notes"])
-    files.check()
-    files.add()
-    with_disks(appliance, "j0", "j1", "files", "cache")
-    wait_until(lambda: healthy_mirrors(appliance) == 2, "both mirrors are healthy", 120, 1)
     files.check()
 
 
 def test_another_system_disk_finds_the_data_disks(appliance: Appliance, files: Files) -> None:
+    """With a cache disk that comes back, too."""
     token = appliance.ssh("cat /etc/caudal/admin-token || true")
     appliance.shut_down()
     appliance.replace_root()
+    appliance.disks = [appliance.work / name for name in ("j0", "j1", "files", "cache")]
     appliance.start()
     appliance.wait_serving()
     files.check()

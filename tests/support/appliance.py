@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from tests.support.uml import MODULES, PROGRAM, extended_state_library
 IMAGE = ROOT / "dist/caudal.img"
 BUSYBOX = Path("/bin/busybox")
 MIB = 1 << 20
+NFS_PORT = 2049
 # Of user-mode Linux's management console: magic number, version of the protocol, and how much a message holds.
 _CONSOLE = (0xCAFEBABE, 2, 512)
 _INIT = f"""#!/bin/busybox sh
@@ -62,6 +64,7 @@ class Appliance:
         self._memory_mib = memory_mib
         self._machine: Daemon | None = None
         self._starts = 0
+        self._powered_on_s = 0.0
         # The path of a socket is short.
         self._runtime = Path(tempfile.mkdtemp(prefix="appliance"))
         self._key = directory / "key"
@@ -97,6 +100,7 @@ class Appliance:
         self.power_on()
         assert self._machine is not None
         self._machine.wait_ready(self.answers, "the appliance answers ssh", timeout_s)
+        self._tell("ssh")
         return self
 
     def power_on(self) -> None:
@@ -113,6 +117,7 @@ class Appliance:
         ]
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         environment = {"TMPDIR": memory, "LD_PRELOAD": str(extended_state_library())}
+        self._powered_on_s = time.monotonic()
         self._machine = Daemon(command, self.work / f"console{self._starts}", env=environment)
 
     def attach(self, disk: Path) -> None:
@@ -135,6 +140,7 @@ class Appliance:
         if self._machine is not None:
             self._machine.kill()
             self._machine = None
+        self._hang_up()
 
     def shut_down(self, timeout_s: float = 90) -> None:
         """In order; raises TimedOut where it hangs."""
@@ -143,6 +149,7 @@ class Appliance:
         machine = self._machine
         wait_until(lambda: not machine.running(), "the appliance powers off", timeout_s, 0.1)
         self._machine = None
+        self._hang_up()
 
     def reboot(self, timeout_s: float = 300) -> None:
         """In order."""
@@ -194,6 +201,12 @@ class Appliance:
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
             "BatchMode=yes",
+            # Each sign-in costs the machine a second or two and starts a manager of units for the user: one serves all
+            # commands until the machine goes off.
+            "ControlMaster=auto",
+            f"ControlPath={self._runtime}/ssh",
+            "ControlPersist=yes",
+            "ServerAliveInterval=10",
         ]
         return ["-i", str(self._key), *(word for option in known for word in ("-o", option))]
 
@@ -207,7 +220,23 @@ class Appliance:
             )
         return done.stdout
 
+    def _hang_up(self) -> None:
+        """Ends the connection that commands share."""
+        words = ["ssh", *self.ssh_options, "-O", "exit", f"root@{self.address}"]
+        subprocess.run(words, capture_output=True, check=False, timeout=30)
+        (self._runtime / "ssh").unlink(missing_ok=True)
+
+    def _listens(self, port: int) -> bool:
+        """Asked of the network, which costs the machine nothing while it boots."""
+        try:
+            with socket.create_connection((self.address, port), timeout=2):
+                return True
+        except OSError:
+            return False
+
     def answers(self) -> bool:
+        if not self._listens(22):
+            return False
         try:
             return self.ssh("echo up", timeout_s=10, check=False).strip() == "up"
         except subprocess.TimeoutExpired:
@@ -217,12 +246,20 @@ class Appliance:
         """Until files are served; where it does not come to that, the units' last words are in the error."""
 
         def active() -> bool:
-            return self.ssh("systemctl is-active caudal.service", check=False).strip() == "active"
+            asked = "systemctl is-active caudal.service"
+            return self._listens(NFS_PORT) and self.ssh(asked, check=False).strip() == "active"
 
         try:
             wait_until(active, "the appliance serves files", timeout_s, 0.5)
         except TimedOut as error:
             raise TimedOut(f"{error}\n{self.state_of_things()}") from None
+        self._tell("serving files")
+
+    def _tell(self, what: str) -> None:
+        """A figure for who wants one (pytest -s, or -rP); nothing depends on it."""
+        passed_s = time.monotonic() - self._powered_on_s
+        disks = f"{len(self.disks)} data disks, load {os.getloadavg()[0]:.0f}"
+        print(f"\nappliance: {passed_s:.0f} s from power on to {what} (start {self._starts}, {disks})")
 
     def state_of_things(self) -> str:
         """For messages of failed tests."""

@@ -75,6 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kerberos",
             "limits",
             "log",
+            "mirrors_file",
             "state",
             "tiering",
         )

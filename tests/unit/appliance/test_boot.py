@@ -12,9 +12,10 @@ from appliance.firstboot.boot import Boot
 from appliance.firstboot.disks import Disk
 from appliance.firstboot.host import Paths
 from appliance.firstboot.report import Report
-from gateway import preflight
+from gateway import mirrors_file, preflight
 from gateway.config import Config, load
 from gateway.errors import StartError
+from gateway.state import StateDir
 from tests.unit.appliance.fake_host import FakeHost
 from tests.unit.appliance.sysfs import GIB, disk, labelled
 
@@ -82,6 +83,7 @@ def test_blank_disks_become_mirrors_and_cache_and_the_server_starts(machine: Mac
     found, data = machine.effective(), machine.paths.data
     assert found.journal == (data / "journal0/journal", data / "journal1/journal")
     (shelf,) = found.shelves
+    assert shelf.path.is_dir()
     assert (shelf.path, found.state, found.store) == (data / "l2-0/l2", machine.paths.state, "az://box")
     assert found.clients == ("10.0.0.0/8",)
     assert found.l1_bytes == pytest.approx(16 * GIB / 3, rel=0.01)
@@ -224,6 +226,17 @@ def test_a_blank_disk_in_the_place_of_a_mirror_is_told_to_the_server(machine: Ma
     machine.serve()
     assert machine.reboot().ready
     assert machine.host.started == ["caudal.service"]
+
+
+def test_nothing_takes_the_place_of_a_mirror_that_was_taken_out_by_hand(machine: Machine) -> None:
+    machine.configure()
+    machine.boot()
+    machine.serve()
+    changes = mirrors_file.Changes().with_removed(machine.paths.data / "journal1/journal")
+    mirrors_file.write(StateDir(machine.paths.state), changes)
+    machine.host.attached["sdc"] = disk("sdc")
+    assert machine.reboot().notes == ["not used: /dev/sdc"]
+    assert (machine.host.formatted, machine.host.closed) == ([], [])
 
 
 def test_every_local_disk_is_a_shelf_of_the_cache(tmp_path: Path) -> None:
