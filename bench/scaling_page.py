@@ -88,13 +88,19 @@ def render(record: Figures) -> str:
         if name in found:
             lines += part(found[name]["Caudal"], found[name]["stock"])
     if "cold" in found:
+        # Records of before say nothing of it.
+        ahead_mib = record.get("ahead_mib", 8)
         lines += ["", "## Cold sequential read from Azurite", ""]
         lines += ["| | MB/s |", "|---|---:|"]
         lines += [f"| {name} | {rate:,.0f} |" for name, rate in found["cold"].items()]
         about = (
             "`curl N` fetches the same blobs by N ranged GETs of 4 MiB at once and throws them away. Caudal fetches in "
-            "pieces of 4 MiB too, and reads a sixty-fourth of L1 ahead by default, 8 to 32 MiB: two to eight at once. "
-            "`away`: a proxy in Python holds each GET back for so long, as where one connection brings 50 MB/s."
+            f"pieces of 4 MiB too, and read {ahead_mib} MiB ahead: {ahead_mib // 4} at once."
         )
+        if any("away" in name for name in found["cold"]):
+            about += (
+                " `away`: a proxy in Python, which takes part of the processors, holds each GET back for so long, as where "
+                "one connection brings 50 MB/s."
+            )
         lines += ["", *textwrap.wrap(about, 120)]
     return "\n".join(lines) + "\n"
