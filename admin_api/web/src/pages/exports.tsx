@@ -171,8 +171,17 @@ export function ExportsPage() {
   const [removing, setRemoving] = useState<Export | null>(null);
   const columns: Column<Export>[] = [
     { head: "Name", cell: (one) => <b>{one.name}</b> },
-    { head: "Clients mount", cell: (one) => <code>{one.pseudo}</code> },
-    { head: "Directory", cell: (one) => <code>{one.path}</code> },
+    {
+      head: "Clients mount",
+      cell: (one) => (
+        <>
+          <code>{one.pseudo}</code>
+          <span class="muted small block">
+            directory <code>{one.path}</code>
+          </span>
+        </>
+      ),
+    },
     {
       head: "Who",
       cell: (one) => one.rules.map((rule) => `${rule.clients.join(" ")} (${rule.access})`).join("; "),

@@ -20,11 +20,11 @@ function Counted() {
   if (!told) return null;
   return (
     <>
-      <dt>Exports that are audited</dt>
+      <dt>Exports audited</dt>
       <dd>{count(told.exports)}</dd>
       <dt>Waiting to be written</dt>
       <dd>{count(told.waiting)}</dd>
-      <dt>Dropped since the start, because too much waited</dt>
+      <dt>Dropped since the start</dt>
       <dd>{told.dropped > 0 ? <Pill tone="warning">{count(told.dropped)}</Pill> : "none"}</dd>
     </>
   );
@@ -35,8 +35,8 @@ export function FileAuditCard() {
   return (
     <Card title="Audit of files">
       <p class="muted">
-        Who did what to files, with address and user. Set it in an export's form; that of the configuration's
-        export by its key <code>audit</code>.
+        Who did what to files, with address and user, in a file that root alone reads. Set it in an export's
+        form; that of the configuration's export by its key <code>audit</code>.
       </p>
       <Loaded of={config}>
         {(keys) => {
@@ -44,11 +44,11 @@ export function FileAuditCard() {
           const collector = value("audit_syslog");
           return (
             <dl class="pairs">
-              <dt>Written to, on the server, for root alone</dt>
+              <dt>Written on the server to</dt>
               <dd>
                 <code>{value("state")}/audit/audit.jsonl</code>
               </dd>
-              <dt>Sent to, as syslog</dt>
+              <dt>Sent as syslog to</dt>
               <dd>
                 {collector ? (
                   <code>{collector}</code>

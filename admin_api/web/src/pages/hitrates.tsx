@@ -91,6 +91,7 @@ function OverTime({ span, names }: { span: Range; names: string[] }) {
   return (
     <>
       <select
+        class="chart-of"
         aria-label="Export that the chart shows"
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
