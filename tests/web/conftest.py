@@ -26,6 +26,7 @@ from playwright.sync_api import (
 
 from tests.support.caudal import Caudal, undisturbed
 from tests.support.small_disk import SmallDisk
+from tests.unit.admin_api.test_syslog import Collector
 
 CHROMIUM = "/usr/bin/chromium"
 DESKTOP = {"width": 1280, "height": 800}
@@ -110,6 +111,10 @@ def settled(page: Page) -> None:
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
 
+def address_of(collector: Collector) -> str:
+    return f"tcp://127.0.0.1:{collector.server_address[1]}"
+
+
 def wanted() -> bool:
     """Whether pictures for the documentation are asked for."""
     return bool(os.environ.get("CAUDAL_PICTURES"))
@@ -136,9 +141,18 @@ def disks(private_network: None) -> Iterator[list[SmallDisk]]:
 
 
 @pytest.fixture(scope="session")
-def server(disks: list[SmallDisk]) -> Iterator[Caudal]:
+def collector(private_network: None) -> Iterator[Collector]:
+    """To which the audit of files goes."""
+    made = Collector()
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def server(disks: list[SmallDisk], collector: Collector) -> Iterator[Caudal]:
     """A server with users of every role and a directory, shared by the run."""
-    options = (*OPTIONS, *(word for disk in disks for word in ("--journal", str(disk.path))))
+    mirrors = (word for disk in disks for word in ("--journal", str(disk.path)))
+    options = (*OPTIONS, *mirrors, "--audit-syslog", address_of(collector))
     with (
         tempfile.TemporaryDirectory(
             prefix="caudal-test.", dir=os.environ.get("TEST_DISK", "/var/tmp")

@@ -8,8 +8,10 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support import uml
 from tests.support.caudal import Caudal
+from tests.support.processes import wait_until
 from tests.support.small_disk import SmallDisk
-from tests.web.conftest import go, picture, wanted
+from tests.unit.admin_api.test_syslog import Collector
+from tests.web.conftest import address_of, go, picture, wanted
 
 MIB = 1 << 20
 
@@ -55,12 +57,81 @@ def test_an_export_is_made_mounted_changed_and_a_mistake_is_told(
     dialog.get_by_role("button", name="Save").click()
     expect(row(admin, "Exports", "projects")).to_contain_text("read only")
     assert "Read-only" in client.run(f"echo more > {point}/other", check=False).output
-    picture(admin, "exports")
     admin.get_by_role("button", name="Change projects").click()
     dialog.get_by_label("Read only, whatever the rules say").uncheck()
     dialog.get_by_role("button", name="Save").click()
     expect(row(admin, "Exports", "projects")).to_contain_text("served")
     client.run(f"echo more > {point}/other")
+
+
+def audited(page: Page, before: str, level: str) -> None:
+    """Chooses in the export's form what is told of its files; the form knows what was."""
+    page.get_by_role("button", name="Change projects").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Audit of files")).to_have_value(before)
+    dialog.get_by_label("Audit of files").select_option(level)
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+
+
+def level(page: Page) -> Locator:
+    return row(page, "Exports", "projects").locator("[data-label=Audit]")
+
+
+def test_an_audit_is_switched_on_and_what_clients_do_is_told(
+    admin: Page, client: uml.Client, point: str, server: Caudal, collector: Collector
+) -> None:
+    go(admin, "Exports")
+    expect(level(admin)).to_have_text("off")
+    client.run(f"echo one > {point}/untold")
+    audited(admin, "off", "changes")
+    expect(level(admin)).to_have_text("changes")
+    client.run(f"echo two > {point}/told && sync {point}/told && chmod 600 {point}/told")
+    card = admin.get_by_role("region", name="Audit of files")
+    expect(card).to_contain_text(address_of(collector))
+    written = server.state / "audit/audit.jsonl"
+    expect(card).to_contain_text(str(written))
+    wait_until(lambda: written.exists() and '"/projects/told"' in written.read_text(), "it is written there")
+    wait_until(lambda: any("file.setattr" in line for line in collector.got), "and is sent")
+    assert not any("untold" in line for line in (written.read_text(), *collector.got))
+    admin.reload()
+    expect(level(admin)).to_have_text("changes")
+    expect(card.locator("dd", has_text="none")).to_be_visible()
+    picture(admin, "exports")
+    audited(admin, "changes", "off")
+    expect(level(admin)).to_have_text("off")
+
+
+def figure(page: Page, column: str) -> int:
+    """Of the export's row on the page Cache: reads, in all or from one place."""
+    cell = row(page, "Reads by export", "projects").locator(f"[data-label={column}]")
+    return int(re.sub(r".*\(|\D", "", cell.inner_text())) if cell.count() else 0
+
+
+def test_reads_are_seen_by_export_and_place(
+    admin: Page, client: uml.Client, point: str, server: Caudal
+) -> None:
+    client.run(
+        f"mkdir {point}/warm && head -c {MIB} /dev/urandom > {point}/warm/file && sync {point}/warm/file"
+    )
+    server.flush()
+    server.cli("cache", "drop")
+    go(admin, "Cache")
+    before = {column: figure(admin, column) for column in ("Reads", "Memory", "Store")}
+    client.run(
+        f"for turn in $(seq 30); do echo 3 > /proc/sys/vm/drop_caches; cat {point}/warm/file > /dev/null; done"
+    )
+    wait_until(lambda: figure(admin, "Reads") >= before["Reads"] + 30, "the export's row rises")
+    wait_until(lambda: figure(admin, "Memory") > before["Memory"], "most came from memory")
+    wait_until(lambda: figure(admin, "Store") > before["Store"], "the first ones from the store")
+    expect(row(admin, "Hottest directories", "/projects/warm")).to_contain_text("/s")
+    expect(row(admin, "Hottest files", "/projects/warm/file")).to_contain_text("/s")
+    chart = admin.get_by_role("region", name="Reads by export")
+    chart.get_by_label("Export that the chart shows").select_option("projects")
+    expect(chart.locator(".legend")).to_contain_text(re.compile(r"Store.*%"))
+    chart.get_by_role("button", name="24 h").click()
+    expect(chart.locator(".chart-title")).to_have_text("Shares of reads, last 24 h")
+    expect(row(admin, "Reads by export", "projects")).to_be_visible()
 
 
 def test_a_quota_is_set_met_by_a_client_and_shown(admin: Page, client: uml.Client, point: str) -> None:
@@ -175,6 +246,8 @@ def test_a_burst_is_seen_and_its_cost_is_read(admin: Page, client: uml.Client, p
         picture(admin, "overview")
         go(admin, "Cache")
         picture(admin, "cache")
+        admin.get_by_role("region", name="Reads by export").scroll_into_view_if_needed()
+        picture(admin, "cache-exports")
     go(admin, "Cost")
     expect(admin.locator(".stat", has_text="Cost")).to_contain_text("€")
     admin.wait_for_function(

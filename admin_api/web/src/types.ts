@@ -97,6 +97,7 @@ export interface Status {
   encryption: { state: string };
   disks: Record<string, Disk>;
   quotas: { trees: number; over_soft: number; nearly_full: number; full: number };
+  audit: { exports: number; waiting: number; dropped: number };
   exports: ExportCounters[];
   namespace: { inodes: number; bytes: number };
 }
@@ -147,6 +148,9 @@ export interface Rule {
   squash: "none" | "root" | "all";
 }
 
+/** Which operations on files are told. */
+export type AuditLevel = "off" | "changes" | "all";
+
 export interface Export {
   name: string;
   id: number;
@@ -155,6 +159,7 @@ export interface Export {
   rules: Rule[];
   security: string[];
   read_only: boolean;
+  audit: AuditLevel;
   version: number;
   configured: boolean;
   serving: boolean;
@@ -254,6 +259,24 @@ export interface Activity {
     written_bytes: number;
   }[];
   directories: { inode: number; path: string | null; operations: number; bytes: number }[];
+}
+
+/** Reads of clients by where the farthest of what each needed was. */
+export interface Hits {
+  reads: number;
+  l1: number;
+  l2: number;
+  store: number;
+  hit_rate: number | null;
+}
+
+export interface HitRates {
+  step_s: number;
+  from_s: number;
+  to_s: number;
+  total: Hits;
+  exports: Record<string, Hits>;
+  points: (Hits & { at_s: number })[];
 }
 
 export interface Policy {

@@ -5,12 +5,14 @@ import { bytes, count, exactBytes, parseBytes, perSecond, share } from "../forma
 import { status } from "../live";
 import { useResource } from "../resource";
 import { useSamples } from "../samples";
-import type { Activity, Pins, Policy, Tier } from "../types";
+import type { Pins, Policy, Tier } from "../types";
 import { Action, attempt, tell } from "../ui/action";
 import { Bar, Card, Empty, Heading, Loaded, Pill } from "../ui/bits";
 import { Chart } from "../ui/chart";
 import { Check, Field, FormDialog, FormError, text } from "../ui/form";
 import { Table } from "../ui/table";
+import { HeatCards } from "./heat";
+import { HitRatesCard } from "./hitrates";
 import { HITS, HitsCard } from "./hits";
 import { OperationsCard } from "./operations";
 import { ShelvesCard } from "./shelves";
@@ -62,36 +64,6 @@ function TiersCard() {
       ) : (
         <Empty title="Nothing is known yet" />
       )}
-    </Card>
-  );
-}
-
-function HeatCard() {
-  const activity = useResource<Activity>("activity?most=10", 3);
-  return (
-    <Card title="Hottest files">
-      <Loaded of={activity}>
-        {({ files }) => {
-          const read = files.filter((one) => one.read_bytes > 0).sort((a, b) => b.read_bytes - a.read_bytes);
-          if (read.length === 0) return <Empty title="Nothing is read just now." />;
-          const most = read[0]?.read_bytes ?? 1;
-          return (
-            <Table
-              label="Hottest files"
-              rows={read}
-              id={(one) => one.inode}
-              columns={[
-                { head: "File", cell: (one) => <code>{one.path ?? `inode ${one.inode}`}</code> },
-                {
-                  head: "Heat",
-                  cell: (one) => <Bar share={one.read_bytes / most} label={share(one.read_bytes / most)} />,
-                },
-                { head: "Read", number: true, cell: (one) => `${bytes(one.read_bytes)}/s` },
-              ]}
-            />
-          );
-        }}
-      </Loaded>
     </Card>
   );
 }
@@ -293,11 +265,10 @@ export function CachePage() {
           ]}
         />
       </Card>
+      <HitRatesCard />
       <ShelvesCard />
-      <div class="grid two">
-        <HeatCard />
-        <PinsCard pin={() => setAsked("pin")} />
-      </div>
+      <HeatCards />
+      <PinsCard pin={() => setAsked("pin")} />
       <PolicyCard />
       <OperationsCard
         title="Warming, pinning, draining"

@@ -7,6 +7,7 @@ import type { Metered, ShownSheet } from "../types";
 import { Action, tell } from "../ui/action";
 import { Card, Empty, Heading, Loaded, Stat, Stats } from "../ui/bits";
 import { Field, FormDialog, FormError, text } from "../ui/form";
+import { Ranges } from "../ui/ranges";
 import { Table } from "../ui/table";
 
 interface Span {
@@ -204,22 +205,11 @@ export function CostPage() {
       <Card
         title="Used"
         actions={
-          <fieldset class="ranges">
-            <legend class="hidden">Time</legend>
-            {SPANS.map((one) => (
-              <button
-                type="button"
-                key={one.label}
-                aria-pressed={one.label === span.label}
-                onClick={() => setSpan(one)}
-              >
-                {one.label}
-              </button>
-            ))}
+          <Ranges legend="Time" options={SPANS} is={(one) => one.label === span.label} choose={setSpan}>
             <button type="button" aria-pressed={span.seconds === null} onClick={() => setAsked("span")}>
               Another time
             </button>
-          </fieldset>
+          </Ranges>
         }
       >
         <Loaded of={sheet} lines={8}>

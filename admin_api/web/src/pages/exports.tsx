@@ -9,6 +9,7 @@ import { Action, tell } from "../ui/action";
 import { Card, Empty, Heading, Loaded, Pill } from "../ui/bits";
 import { Check, Choice, Field, FormDialog, FormError, text } from "../ui/form";
 import { type Column, Table } from "../ui/table";
+import { AUDITS, AuditPill, FileAuditCard } from "./fileaudit";
 
 const ACCESS: [string, string][] = [
   ["rw", "read and write"],
@@ -89,13 +90,14 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
     }
     const read_only = form.get("read_only") !== null;
     const security = text(form, "security").split(",");
+    const audit = text(form, "audit");
     if (before) {
-      const body = { rules: sent, read_only, security };
+      const body = { rules: sent, read_only, security, audit };
       await ask("PATCH", `exports/${before.name}`, body, { etag: `"${before.version}"` });
     } else {
       const name = text(form, "name");
       const body = { name, path: text(form, "path"), pseudo: text(form, "pseudo") || `/${name}` };
-      await ask("POST", "exports", { ...body, rules: sent, read_only, security }, once);
+      await ask("POST", "exports", { ...body, rules: sent, read_only, security, audit }, once);
     }
     await props.onDone();
   }
@@ -135,6 +137,13 @@ function ExportDialog(props: { before: Export | null; onClose: () => void; onDon
           ...severalOf(before),
         ]}
       />
+      <Choice
+        name="audit"
+        label="Audit of files"
+        value={before?.audit ?? "off"}
+        options={AUDITS}
+        hint="What its clients do to files, told at once from then on."
+      />
       <Check name="read_only" label="Read only, whatever the rules say" on={before?.read_only ?? false} />
     </FormDialog>
   );
@@ -162,13 +171,23 @@ export function ExportsPage() {
   const [removing, setRemoving] = useState<Export | null>(null);
   const columns: Column<Export>[] = [
     { head: "Name", cell: (one) => <b>{one.name}</b> },
-    { head: "Clients mount", cell: (one) => <code>{one.pseudo}</code> },
-    { head: "Directory", cell: (one) => <code>{one.path}</code> },
+    {
+      head: "Clients mount",
+      cell: (one) => (
+        <>
+          <code>{one.pseudo}</code>
+          <span class="muted small block">
+            directory <code>{one.path}</code>
+          </span>
+        </>
+      ),
+    },
     {
       head: "Who",
       cell: (one) => one.rules.map((rule) => `${rule.clients.join(" ")} (${rule.access})`).join("; "),
     },
     { head: "State", cell: (one) => <State one={one} /> },
+    { head: "Audit", cell: (one) => <AuditPill level={one.audit} /> },
     { head: "Read / written", number: true, cell: (one) => traffic(one.name) },
     {
       head: "Change",
@@ -210,6 +229,7 @@ export function ExportsPage() {
           }
         </Loaded>
       </Card>
+      <FileAuditCard />
       <Card title="To mount one">
         <p class="muted">On a client that a rule names, with nfs-common installed:</p>
         <pre>

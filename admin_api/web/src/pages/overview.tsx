@@ -7,6 +7,7 @@ import { RANGES, useSamples } from "../samples";
 import type { Capacity, Health, Overview, Samples, Status } from "../types";
 import { Bar, Card, Empty, Loaded, Skeleton, Stat, Stats, type Tone } from "../ui/bits";
 import { Chart } from "../ui/chart";
+import { Ranges } from "../ui/ranges";
 import { HITS, HitsCard } from "./hits";
 
 const SERIES = [
@@ -202,19 +203,12 @@ function SpeedCard({
       title="Speed"
       class="wide"
       actions={
-        <fieldset class="ranges">
-          <legend class="hidden">Time that the charts show</legend>
-          {RANGES.map((one) => (
-            <button
-              type="button"
-              key={one.label}
-              aria-pressed={one.seconds === seconds}
-              onClick={() => choose(one.seconds)}
-            >
-              {one.label}
-            </button>
-          ))}
-        </fieldset>
+        <Ranges
+          legend="Time that the charts show"
+          options={RANGES}
+          is={(one) => one.seconds === seconds}
+          choose={(one) => choose(one.seconds)}
+        />
       }
     >
       <Stats>
