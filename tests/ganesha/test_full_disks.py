@@ -38,6 +38,7 @@ Connect = Callable[[Caudal], "Files"]
 
 @pytest.fixture
 def disk(private_network: None, disk_path: Path) -> Iterator[Disk]:
+    """Asked for before `caudal`: the disks stay until the servers have ended, one may hold the pids of these."""
     with ExitStack() as mounted:
         yield lambda name, size_bytes: mounted.enter_context(SmallDisk(disk_path / name, size_bytes))
 
@@ -107,7 +108,7 @@ class Files:
         assert "clean" in self.server.fsck()
 
 
-def test_the_journals_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, azurite: Azurite) -> None:
+def test_the_journals_disk_is_full(disk: Disk, caudal: Make, files_on: Connect, azurite: Azurite) -> None:
     """Smaller than the limit that the configuration sets, with a store that is away; then another program's file on it."""
     small = disk("journal", 40 * MIB)
     with FaultProxy(azurite.port) as proxy:
@@ -136,7 +137,7 @@ def test_the_journals_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, 
         files.go_on()
 
 
-def test_the_metadata_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, disk_path: Path) -> None:
+def test_the_metadata_disk_is_full(disk: Disk, caudal: Make, files_on: Connect, disk_path: Path) -> None:
     """The database cannot grow and neither can any log: clients go on until the journal is full."""
     small = disk("state0", 64 * MIB)
     server = caudal(
@@ -172,7 +173,7 @@ def test_the_metadata_disk_is_full(caudal: Make, disk: Disk, files_on: Connect, 
     files.go_on()
 
 
-def test_the_disk_caches_disk_is_full(caudal: Make, disk: Disk, files_on: Connect) -> None:
+def test_the_disk_caches_disk_is_full(disk: Disk, caudal: Make, files_on: Connect) -> None:
     """It costs hits and no reads. That it is used again later, after a pause, the native core's tests show."""
     small = disk("l2", 64 * MIB)
     server = caudal(
@@ -200,7 +201,7 @@ def test_the_disk_caches_disk_is_full(caudal: Make, disk: Disk, files_on: Connec
     files.go_on()
 
 
-def test_a_directory_stores_disk_is_full(caudal: Make, disk: Disk, files_on: Connect) -> None:
+def test_a_directory_stores_disk_is_full(disk: Disk, caudal: Make, files_on: Connect) -> None:
     small = disk("store", 24 * MIB)
     server = caudal(store=f"file://{small.path}/store", options=("--l2-bytes", "0", *SMALL))
     files = files_on(server.start())
