@@ -2,7 +2,8 @@
 
 clients  4 KiB random reads, warm, from 1 to 64 connections of 4 requests each, beside the stock server
 cores    the server on one processor and on two, the load on both, beside the stock server
-mixed    latency of warm 4 KiB reads alone and under a full streaming write load, likewise
+mixed    latency of warm 4 KiB reads alone and under a full streaming write load, likewise; with and without
+         server and reader before everybody else on the processors
 listing  `ls -l` of 50,000 files at a kernel client, the servers just started, likewise
 cold     a sequential read of packs in Azurite, caches dropped, beside curl that fetches the same blobs by ranged GETs
 
@@ -19,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.storage.blob import BlobSasPermissions, ContainerClient, generate_blob_sas
 
@@ -34,6 +36,7 @@ from tests.support import netns, uml
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.caudal import EXPORT, Caudal
 from tests.support.fault_proxy import Delay, FaultProxy
+from tests.support.nfs3 import Nfs3
 from tests.support.processes import ROOT
 from tests.support.stock import StockGanesha
 
@@ -41,6 +44,8 @@ PAGE = ROOT / "docs/performance-scaling.md"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 GET_BYTES = 4 << 20
 FAR_S = 0.08
+READS = ("conns=1", "size=64M", "bs=4K", "depth=4", "secs=4")
+FIRST = ("chrt", "-f", "20")
 AHEAD_MIB = 32
 """What is the default where L1 has 2 GiB or more."""
 COLD_BYTES = 256 << 20
@@ -49,9 +54,9 @@ LISTED_BY = ("3", "4.2")
 Figures = dict[str, Any]
 
 
-def bench(server: Caudal | StockGanesha, mode: str, *keys: str) -> Figures:
-    """One run of nfsbench; `keys` are its own, and hold over the mode's."""
-    command = [compare.binary(), server.url, mode, "dir=scaling", *keys]
+def bench(server: Caudal | StockGanesha, mode: str, *keys: str, before: Sequence[str] = ()) -> Figures:
+    """One run of nfsbench; `keys` are its own, and hold over the mode's. before: a command that runs it."""
+    command = [*before, compare.binary(), server.url, mode, "dir=scaling", *keys]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     return json.loads(done.stdout)
 
@@ -131,30 +136,62 @@ def pin(server: Caudal | StockGanesha, processors: str) -> None:
 
 
 def mixed(directory: Path, rounds: int) -> Figures:
-    """Server → latency of warm 4 KiB reads, alone and while others write as fast as they are let."""
-    keys = ("conns=1", "size=64M", "bs=4K", "depth=4", "secs=4")
+    """Server → latency of warm 4 KiB reads, alone and while others write as fast as they are let.
+
+    Then the same where server and reader get a processor whenever they want one, before the writer and everybody else: what
+    the reads wait for in the server, without what they wait for processors.
+    """
     with both(directory, "mixed") as servers:
-        runs: dict[str, dict[str, list[Figures]]] = {
-            name: {"alone": [], "under writes": []} for name in servers
-        }
+        runs: dict[str, dict[str, list[Figures]]] = {name: {} for name in servers}
         for server in servers.values():
             bench(server, "write", "conns=1", "size=64M", "bs=1M")
-            bench(server, "randread", *keys)
+            bench(server, "randread", *READS)
         settle(servers)
-        for number in range(rounds):
-            for name, server in servers.items():
-                runs[name]["alone"].append(bench(server, "randread", *keys))
-                load = ["write", f"dir=w{number}", "size=2G", "bs=1M", "depth=8"]
-                writer = subprocess.Popen([compare.binary(), server.url, *load], stdout=subprocess.DEVNULL)
-                time.sleep(0.5)
-                runs[name]["under writes"].append(bench(server, "randread", *keys))
-                writer.kill()
-                writer.wait()
-                settle(servers)
+        for first in (False, True):
+            if first:
+                for server in servers.values():
+                    put_first(server)
+            for number in range(rounds):
+                for name, server in servers.items():
+                    alone, under = read_beside_writes(
+                        server, f"w{int(first)}{number}", FIRST if first else ()
+                    )
+                    suffix = ", processors first" if first else ""
+                    runs[name].setdefault(f"alone{suffix}", []).append(alone)
+                    runs[name].setdefault(f"under writes{suffix}", []).append(under)
+                    settle(servers)
         return {
-            name: {how: median_of(each, "ops_s", "p50_us", "p99_us") for how, each in hows.items()}
+            name: {
+                how: median_of(each, "ops_s", "p50_us", "p99_us", "written_MB_s")
+                for how, each in hows.items()
+            }
             for name, hows in runs.items()
         }
+
+
+def read_beside_writes(
+    server: Caudal | StockGanesha, place: str, before: Sequence[str]
+) -> tuple[Figures, Figures]:
+    """Reads alone, and beside a writer to a directory of its own, which ends with them."""
+    alone = {**bench(server, "randread", *READS, before=before), "written_MB_s": 0.0}
+    load = ["write", f"dir={place}", "size=16G", "bs=1M", "depth=8"]
+    writer = subprocess.Popen([compare.binary(), server.url, *load], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        with closing(Nfs3(server.nfs_port, urlsplit(server.url).path, mountd_port=server.mountd_port)) as nfs:
+            begin = nfs.stat(f"/{place}/big0").size
+            under = bench(server, "randread", *READS, before=before)
+            written = nfs.stat(f"/{place}/big0").size - begin
+    finally:
+        writer.kill()
+        writer.wait()
+    return alone, {**under, "written_MB_s": written / under["secs"] / 1e6}
+
+
+def put_first(server: Caudal | StockGanesha) -> None:
+    """From now on the server's threads run before all others but the reader's."""
+    pid = server.pid if isinstance(server, StockGanesha) else server.pid("ganesha")
+    subprocess.run(["chrt", "-a", "-r", "-p", "5", str(pid)], check=True)
 
 
 def settle(servers: dict[str, Caudal | StockGanesha]) -> None:
