@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ganesha.test_cache_tiers import FILE_BYTES, FILES, MIB, Tiers, pattern, restart
-from tests.support.caudal import undisturbed
+from tests.ganesha.test_cache_tiers import FILE_BYTES, FILES, MIB, Tiers, filled, restart
 from tests.support.loop_disk import LoopDevice, run
 from tests.support.processes import wait_until
 
@@ -22,14 +21,8 @@ def loop(private_network: None, module_disk_path: Path) -> Iterator[LoopDevice]:
 
 @pytest.fixture(scope="module")
 def tiers(loop: LoopDevice, module_disk_path: Path) -> Iterator[Tiers]:
-    with undisturbed(module_disk_path) as make:
-        server = make(options=("--l1-bytes", "64MiB", "--l2-bytes", "128MiB")).start()
-        with server.connect() as nfs:
-            nfs.mkdir("/tree")
-            for number in range(FILES):
-                nfs.write_file(f"/tree/f{number}", pattern(number))
-        server.flush()
-        yield Tiers(server, module_disk_path)
+    with filled(module_disk_path) as made:
+        yield made
 
 
 # In the order in which they stand: starts take their time, so each is used for several facts.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +71,23 @@ class Tiers:
         return caught.value
 
 
-@pytest.fixture(scope="module")
-def tiers(private_network: None, module_disk_path: Path) -> Iterator[Tiers]:
-    with undisturbed(module_disk_path) as make:
+@contextmanager
+def filled(disk_path: Path) -> Iterator[Tiers]:
+    """A server whose files are in the store, and its cache."""
+    with undisturbed(disk_path) as make:
         server = make(options=("--l1-bytes", "64MiB", "--l2-bytes", "128MiB")).start()
         with server.connect() as nfs:
             nfs.mkdir("/tree")
             for number in range(FILES):
                 nfs.write_file(f"/tree/f{number}", pattern(number))
         server.flush()
-        yield Tiers(server, module_disk_path)
+        yield Tiers(server, disk_path)
+
+
+@pytest.fixture(scope="module")
+def tiers(private_network: None, module_disk_path: Path) -> Iterator[Tiers]:
+    with filled(module_disk_path) as made:
+        yield made
 
 
 def restart(tiers: Tiers) -> None:
