@@ -1,8 +1,9 @@
 //! A block device as a shelf, without a file system: one page of a header, then regions from [`HEADER_BYTES`] on.
 //!
 //! Nothing that somebody may still need is overwritten: a device is taken when it holds a shelf of this file system, or when blkid
-//! finds nothing on it, and only while nobody else has it open exclusively (as a mount has). What lies in its regions from before,
-//! be it another gateway's, carries another salt and is no block of this shelf. docs/formats/cache-settings.md has the form.
+//! finds nothing on it and its first and last mebibyte are zeros, since not all data has a form that blkid knows; and only while
+//! nobody else has it open exclusively (as a mount has). What lies in its regions from before, be it another gateway's, carries
+//! another salt and is no block of this shelf. docs/formats/cache-settings.md has the form.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -18,6 +19,8 @@ pub const HEADER_BYTES: u64 = 1 << 20;
 const MAGIC: &str = "caudal-shelf ";
 const FORM: &str = "1";
 const PAGE: usize = 4096;
+/// What has to be zeros at both ends of a blank device. A shelf writes nothing but its header into the first.
+const END_BYTES: u64 = HEADER_BYTES;
 const BLKID: [&str; 3] = ["/usr/sbin/blkid", "/sbin/blkid", "blkid"];
 /// blkid's answer where it finds nothing.
 const NOTHING: i32 = 2;
@@ -140,7 +143,16 @@ pub fn claim(
         First::Shelf(header) if header.fs_id == fs_id => Some(header),
         First::Shelf(_) => return Err(held(path, "a shelf of another file system")),
         First::Unreadable(what) => return Err(held(path, &what)),
-        First::Other => signature(path)?,
+        First::Other => {
+            signature(path)?;
+            if !ends_are_zeros(&lock, size).map_err(failed)? {
+                return Err(held(
+                    path,
+                    "data of an unknown kind (one of its ends is not zeros)",
+                ));
+            }
+            None
+        }
     };
     let wanted = region_bytes(ours.map(|header| header.region_bytes));
     if let Some(header) = ours.filter(|header| header.region_bytes == wanted) {
@@ -152,15 +164,46 @@ pub fn claim(
         region_bytes: wanted,
     };
     let claimed = || -> io::Result<()> {
-        // What it was is forgotten before anything else of it changes.
-        lock.write_all_at(&Page([0; PAGE]).0, 0)?;
-        lock.sync_data()?;
+        forget(&lock, size)?;
         clear(&lock, wanted, capacity_bytes)?;
         lock.write_all_at(&header.page().0, 0)?;
         lock.sync_data()
     };
     claimed().map_err(failed)?;
     Ok(Claimed { header, lock })
+}
+
+/// Where the last whole pages of a device begin that count as its end.
+const fn tail(size: u64) -> u64 {
+    size / PAGE as u64 * PAGE as u64 - END_BYTES
+}
+
+/// Places of the pages of one end.
+fn pages(from: u64) -> impl Iterator<Item = u64> {
+    (from..from + END_BYTES).step_by(PAGE)
+}
+
+fn ends_are_zeros(file: &File, size: u64) -> io::Result<bool> {
+    let mut page = Box::new(Page([0; PAGE]));
+    for at in pages(0).chain(pages(tail(size))) {
+        file.read_exact_at(&mut page.0, at)?;
+        if page.0.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Makes a shelf blank: its end first, while the header still says whose the device is. A crash in between leaves a shelf that lost
+/// some blocks, which their checksums show; after it no region is read any more, whatever it holds.
+fn forget(file: &File, size: u64) -> io::Result<()> {
+    let zeros = Box::new(Page([0; PAGE]));
+    for at in pages(tail(size)) {
+        file.write_all_at(&zeros.0, at)?;
+    }
+    file.sync_data()?;
+    file.write_all_at(&zeros.0, 0)?;
+    file.sync_data()
 }
 
 /// Makes every region begin with nothing, so that none of what follows is taken for blocks.
@@ -173,7 +216,7 @@ fn clear(file: &File, region_bytes: u64, capacity_bytes: u64) -> io::Result<()> 
 }
 
 /// An error where blkid finds anything on the device.
-fn signature(path: &Path) -> Result<Option<Header>> {
+fn signature(path: &Path) -> Result<()> {
     let mut ran = Err(io::Error::from(io::ErrorKind::NotFound));
     for program in BLKID {
         ran = Command::new(program)
@@ -193,7 +236,7 @@ fn signature(path: &Path) -> Result<Option<Header>> {
     };
     let found = ran.map_err(|error| unknown(&format!("blkid (of util-linux): {error}")))?;
     if found.status.code() == Some(NOTHING) {
-        return Ok(None);
+        return Ok(());
     }
     let text = String::from_utf8_lossy(&found.stdout).into_owned();
     let value = |key: &str| {
@@ -205,21 +248,29 @@ fn signature(path: &Path) -> Result<Option<Header>> {
         (Some(kind), _, None) => Err(held(path, kind)),
         (None, Some(table), _) => Err(held(path, &format!("a partition table ({table})"))),
         // Of a partition blkid also tells where it lies.
-        _ if found.status.success() && value("PART_ENTRY_NUMBER").is_some() => Ok(None),
+        _ if found.status.success() && value("PART_ENTRY_NUMBER").is_some() => Ok(()),
         _ if found.status.success() => Err(held(path, "something that blkid knows")),
         _ => Err(unknown(String::from_utf8_lossy(&found.stderr).trim())),
     }
 }
 
 fn held(path: &Path, what: &str) -> BlockError {
-    let device = path.display();
+    let remedy = "if nothing of that is needed, make both its ends zeros: ";
+    let size = open(path, 0).and_then(|mut file| file.seek(SeekFrom::End(0)));
     refused(
         path,
         &format!("it holds {what}, and is left as it is"),
-        &format!(
-            "if nothing of that is needed: `wipefs --all {device} && dd if=/dev/zero of={device} bs=4096 count=1`"
-        ),
+        &format!("{remedy}{}", wiping(path, size.unwrap_or_default())),
     )
+}
+
+/// The commands that make a device blank.
+fn wiping(path: &Path, size: u64) -> String {
+    let device = path.display();
+    let pages = END_BYTES / PAGE as u64;
+    let zeros = format!("dd if=/dev/zero of={device} bs={PAGE} count={pages}");
+    let seek = tail(size.max(HEADER_BYTES)) / PAGE as u64;
+    format!("`wipefs --all {device} && {zeros} && {zeros} seek={seek}`")
 }
 
 fn refused(path: &Path, why: &str, remedy: &str) -> BlockError {
@@ -242,9 +293,9 @@ pub fn header(path: &Path, fs_id: [u8; 16]) -> io::Result<Option<Header>> {
 /// The device is blank again for whoever looks at it; nothing changes where it holds no shelf of this file system.
 pub fn remove(path: &Path, fs_id: [u8; 16]) -> io::Result<()> {
     if header(path, fs_id)?.is_some() {
-        let file = open(path, 0)?;
-        file.write_all_at(&Page([0; PAGE]).0, 0)?;
-        file.sync_data()?;
+        let mut file = open(path, 0)?;
+        let size = file.seek(SeekFrom::End(0))?;
+        forget(&file, size)?;
     }
     Ok(())
 }
@@ -264,82 +315,5 @@ pub fn taken_bytes(path: &Path, fs_id: [u8; 16], capacity_bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HEADER: Header = Header {
-        fs_id: [0xa7; 16],
-        salt: 7,
-        region_bytes: 16 << 20,
-    };
-
-    #[test]
-    fn a_header_is_read_back_and_nothing_damaged_is_one() {
-        let page = HEADER.page();
-        assert_eq!(parse(&page.0), First::Shelf(HEADER));
-        let length = page.0.iter().position(|byte| *byte == 0).unwrap();
-        for at in 0..length {
-            let mut damaged = page.0;
-            damaged[at] ^= 0x01;
-            assert!(!matches!(parse(&damaged), First::Shelf(_)), "byte {at}");
-            damaged = page.0;
-            damaged[at..].fill(0);
-            assert!(!matches!(parse(&damaged), First::Shelf(_)), "cut at {at}");
-        }
-        assert_eq!(parse(&[0; PAGE]), First::Other);
-        let later = String::from_utf8_lossy(&page.0).replacen("shelf 1", "shelf 2", 1);
-        assert!(matches!(parse(later.as_bytes()), First::Unreadable(why) if why.contains("another version")));
-    }
-
-    proptest! {
-        #[test]
-        fn any_page_is_judged(mut bytes in prop::collection::vec(any::<u8>(), 0..300), magic: bool) {
-            if magic {
-                bytes.splice(..0, b"caudal-shelf 1\n".iter().copied());
-            }
-            let found = parse(&bytes);
-            prop_assert!(!matches!(found, First::Shelf(_)));
-        }
-    }
-
-    /// A file stands for the device; what blkid says of it counts as well.
-    #[test]
-    fn a_device_is_taken_when_it_is_blank_or_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("device");
-        let (capacity, regions) = (32 << 20, |_: Option<u64>| 1 << 20);
-        File::create(&path).unwrap().set_len(40 << 20).unwrap();
-        let claimed = claim(&path, [1; 16], capacity, regions).unwrap();
-        assert_eq!(taken_bytes(&path, [1; 16], capacity), 0);
-        let page = Page([7; PAGE]);
-        claimed
-            .lock
-            .write_all_at(&page.0, HEADER_BYTES + (3 << 20))
-            .unwrap();
-        assert_eq!(taken_bytes(&path, [1; 16], capacity), 1 << 20);
-        let again = claim(&path, [1; 16], capacity, regions).unwrap();
-        assert_eq!(again.header, claimed.header);
-        let other = claim(&path, [2; 16], capacity, regions)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(other.contains("a shelf of another file system"), "{other}");
-        remove(&path, [2; 16]).unwrap();
-        assert!(header(&path, [1; 16]).unwrap().is_some());
-        remove(&path, [1; 16]).unwrap();
-        let taken = claim(&path, [2; 16], capacity, regions).unwrap();
-        assert_ne!(taken.header.salt, claimed.header.salt);
-        assert_eq!(
-            taken_bytes(&path, [2; 16], capacity),
-            0,
-            "what another one left is no block"
-        );
-        let large = claim(&path, [2; 16], 40 << 20, regions)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(large.contains("fewer than"), "{large}");
-    }
-}
+#[path = "raw_test.rs"]
+mod tests;
