@@ -90,8 +90,26 @@ def test_the_storage_account_takes_no_keys_and_nobody_from_outside(template: dic
     assert account["allowBlobPublicAccess"] is False
     assert account["minimumTlsVersion"] == "TLS1_2"
     assert account["networkAcls"]["defaultAction"] == "Deny"
-    role = one(template, "Microsoft.Authorization/roleAssignments")
-    assert "containerId" in role["scope"], "the identity may use one container, not the account"
+    scopes = {role["scope"] for role in resources(template, "Microsoft.Authorization/roleAssignments")}
+    assert scopes == {"[variables('containerId')]", "[variables('vaultKeyId')]"}, "one container, one key"
+
+
+def test_a_vault_is_made_only_when_it_is_named_and_its_key_is_not_lost(template: dict[str, Any]) -> None:
+    vault = one(template, "Microsoft.KeyVault/vaults")
+    assert template["parameters"]["keyVaultName"]["defaultValue"] == ""
+    of_vault = [
+        resource
+        for resource in template["resources"]
+        if any("vault" in text.lower() for text in texts([resource["name"], resource.get("scope", "")]))
+    ]
+    assert len(of_vault) == 8
+    assert all("variables('withVault')" in resource["condition"] for resource in of_vault)
+    properties = vault["properties"]
+    assert properties["enablePurgeProtection"] is properties["enableSoftDelete"] is True
+    assert properties["enableRbacAuthorization"] is True
+    assert properties["networkAcls"]["defaultAction"] == "Deny"
+    key = one(template, "Microsoft.KeyVault/vaults/keys")["properties"]
+    assert (key["kty"], key["keyOps"]) == ("RSA", ["wrapKey", "unwrapKey"])
 
 
 def test_the_machine_has_no_public_address_and_data_disks_that_outlive_it(template: dict[str, Any]) -> None:
@@ -103,7 +121,7 @@ def test_the_machine_has_no_public_address_and_data_disks_that_outlive_it(templa
     assert machine["osProfile"]["linuxConfiguration"]["disablePasswordAuthentication"] is True
     locks = resources(template, "Microsoft.Authorization/locks")
     assert all(lock["properties"]["level"] == "CanNotDelete" for lock in locks)
-    assert len(locks) == 2
+    assert len(locks) == 3
 
 
 def test_the_network_rules_let_in_what_the_firewall_does(template: dict[str, Any]) -> None:
@@ -162,7 +180,9 @@ def torn_down(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     calls = tmp_path / "calls"
     calls.write_text("")
     fake = tmp_path / "az"
-    fake.write_text(f'#!/bin/sh\necho "$*" >>{calls}\ncase $* in *"account list"*) echo acc ;; esac\n')
+    fake.write_text(
+        f'#!/bin/sh\necho "$*" >>{calls}\ncase $* in *"account list"*) echo acc ;; *"keyvault list"*) echo vault ;; esac\n'
+    )
     fake.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -202,6 +222,7 @@ def test_told_twice_it_deletes_everything(tmp_path: Path) -> None:
         "disk delete --resource-group group --name caudal-journal1",
         "storage account delete",
         "lock delete",
+        "keyvault delete --resource-group group --name vault",
     ):
         assert wanted in calls
 
