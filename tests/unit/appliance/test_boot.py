@@ -12,7 +12,7 @@ from appliance.firstboot.boot import Boot
 from appliance.firstboot.disks import Disk
 from appliance.firstboot.host import Paths
 from appliance.firstboot.report import Report
-from gateway import mirrors_file, preflight
+from gateway import mirrors_file, preflight, smb_shares
 from gateway.config import Config, load
 from gateway.errors import StartError
 from gateway.state import StateDir
@@ -356,6 +356,15 @@ def test_smb_is_there_where_it_is_asked_for(machine: Machine) -> None:
     assert "[team]" in text
     assert "smb encrypt = desired" in text
     assert (machine.paths.state / "samba/private").stat().st_mode & 0o777 == 0o700
+    # The server learns where Samba sees the file system, and keeps the other shares where Samba looks for them.
+    state = StateDir(machine.paths.state)
+    samba = smb_shares.samba_here(state)
+    assert samba is not None
+    assert (samba.share, samba.encrypt, samba.mount) == ("team", "desired", str(machine.paths.smb_mount))
+    assert text.endswith(f"include = {smb_shares.conf_file(state)}\n")
+    machine.paths.smb_config.unlink()
+    machine.reboot()
+    assert smb_shares.samba_here(state) is None
 
 
 @pytest.mark.parametrize(
