@@ -4,6 +4,7 @@ what docs/smb.md says of encryption, signing, change notification, DOS attribute
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -64,12 +65,12 @@ class Session:
     def __init__(self, words: list[str]) -> None:
         ours, its = pty.openpty()
         self._terminal = ours
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=its, stderr=its)
+        # Without a buffer: smbclient waits for input before it looks at what it has read already.
+        self._process = subprocess.Popen(["stdbuf", "-i0", *words], stdin=subprocess.PIPE, stdout=its, stderr=its)
         os.close(its)
         os.set_blocking(ours, False)
         self._said = ""
         self._asked = 0
-        self.expect(lambda said: 'Try "help"' in said, "smbclient is connected")
 
     def said(self) -> str:
         while True:
@@ -106,9 +107,10 @@ class Session:
 
 
 @contextmanager
-def session(share: Share, name: str) -> Iterator[Session]:
-    made = Session(share.smbclient(name))
+def session(share: Share, name: str, *options: str) -> Iterator[Session]:
+    made = Session(share.smbclient(name, *options))
     try:
+        made.expect(lambda said: 'Try "help"' in said, "smbclient is connected")
         yield made
     finally:
         made.end()
@@ -149,21 +151,39 @@ def test_lists_of_users_hold(share: Share) -> None:
         change(share, "remove", "private")
 
 
+UNABLE = "--option=client smb3 encryption algorithms=-AES-128-GCM,-AES-128-CCM,-AES-256-GCM,-AES-256-CCM"
+OLD = "--option=client min protocol=SMB2_02"
+# What a client asks for, or cannot: what protects its connection where encryption is desired, and where it is required.
 CASES = {
-    "encrypted": ("--client-protection=encrypt",),
-    "signed": ("--client-protection=sign",),
-    "plain": ("--client-protection=off",),
-    "SMB 2": ("--client-protection=sign", "--option=client min protocol=SMB2_02", "-m", "SMB2_10"),
+    "encryption": (("--client-protection=encrypt",), "encrypted", "encrypted"),
+    "signatures": (("--client-protection=sign",), "encrypted", "encrypted"),
+    "nothing": (("--client-protection=off",), "encrypted", "encrypted"),
+    "signatures, cannot encrypt": (("--client-protection=sign", UNABLE, OLD, "-m", "SMB3_02"), "signed", "refused"),
+    "nothing, cannot encrypt": (("--client-protection=off", UNABLE, OLD, "-m", "SMB3_02"), "signed", "refused"),
+    "SMB 2.1": (("--client-protection=sign", OLD, "-m", "SMB2_10"), "refused", "refused"),
 }
-LET_IN = {"required": {"encrypted"}, "desired": {"encrypted", "signed"}}
+
+
+def protection(share: Share, *options: str) -> str:
+    """What protects a connection, as Samba tells."""
+    done, said = share.ask(SHARE, "ls", *options)
+    if not done:
+        print(said)
+        return "refused"
+    with session(share, SHARE, *options):
+        text = share.client.run(f"smbstatus --processes --configfile={share.conf}").output
+    found = re.findall(r" SMB3_\d+ +(\S+) +(\S+)", text)
+    assert len(found) == 1, text
+    encryption, signing = found[0]
+    return "encrypted" if "AES" in encryption else "signed" if "AES" in signing else "neither"
 
 
 @pytest.mark.parametrize("encrypt", ["desired", "required"])
 def test_who_is_let_in_by_encryption_and_signing(share: Share, encrypt: str) -> None:
     share.configure(encrypt)
     share.client.run(f"smbcontrol --configfile={share.conf} all reload-config")
-    found = {case: share.ask(SHARE, "ls", *options) for case, options in CASES.items()}
-    assert {case for case, (done, _) in found.items() if done} == LET_IN[encrypt], found
+    wanted = {case: after[encrypt == "required"] for case, (_, *after) in CASES.items()}
+    assert {case: protection(share, *options) for case, (options, *_) in CASES.items()} == wanted
 
 
 def test_changes_of_smb_clients_are_notified_and_those_of_nfs_clients_show_at_the_next_listing(

@@ -12,7 +12,7 @@ from appliance.firstboot.boot import Boot
 from appliance.firstboot.disks import Disk
 from appliance.firstboot.host import Paths
 from appliance.firstboot.report import Report
-from gateway import mirrors_file, preflight, smb_shares
+from gateway import mirrors_file, preflight
 from gateway.config import Config, load
 from gateway.errors import StartError
 from gateway.state import StateDir
@@ -341,42 +341,6 @@ def test_the_effective_file_is_what_the_server_reads(machine: Machine) -> None:
     text = machine.paths.effective.read_text()
     assert tomllib.loads(text)["store"] == "az://box"
     assert "admin_certificate" not in text
-
-
-def test_smb_is_there_where_it_is_asked_for(machine: Machine) -> None:
-    machine.configure()
-    assert machine.boot().ready
-    assert machine.host.loopback is None
-    machine.paths.smb_config.write_text('share = "team"\nencrypt = "desired"\n')
-    assert machine.reboot().ready
-    assert machine.host.started == ["caudal.service", "caudal-smb.service"]
-    assert machine.host.loopback == ("/data", 2049, machine.paths.smb_mount)
-    assert machine.effective().clients == ("10.0.0.0/8", "127.0.0.1", "::1")
-    text = machine.paths.smb_effective.read_text()
-    assert "[team]" in text
-    assert "smb encrypt = desired" in text
-    assert (machine.paths.state / "samba/private").stat().st_mode & 0o777 == 0o700
-    # The server learns where Samba sees the file system, and keeps the other shares where Samba looks for them.
-    state = StateDir(machine.paths.state)
-    samba = smb_shares.samba_here(state)
-    assert samba is not None
-    assert (samba.share, samba.encrypt, samba.mount) == ("team", "desired", str(machine.paths.smb_mount))
-    assert text.endswith(f"include = {smb_shares.conf_file(state)}\n")
-    machine.paths.smb_config.unlink()
-    machine.reboot()
-    assert smb_shares.samba_here(state) is None
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["share = 3", 'share = "global"', 'encrypt = "off"', 'shares = "x"', "nonsense", 'workgroup = "a b"'],
-)
-def test_a_mistake_in_the_smb_file_is_told_and_nothing_is_touched(machine: Machine, text: str) -> None:
-    machine.configure()
-    machine.paths.smb_config.write_text(text)
-    report = machine.boot()
-    assert [(one.part, bool(one.hint)) for one in report.problems] == [("configuration", True)]
-    assert machine.host.formatted == []
 
 
 class Clock:
