@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import Problem, responses
@@ -17,7 +17,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["shares"])
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 NamePath = Annotated[str, Path(min_length=1, max_length=80)]
 User = Annotated[str, Field(min_length=1, max_length=104)]
-EXAMPLE = {
+EXAMPLE: dict[str, JsonValue] = {
     "path": "/projects",
     "read_only": False,
     "users": ["ada", "@staff"],
@@ -143,7 +143,7 @@ def change_share(
     response: Response,
     if_match: IfMatch = None,
 ) -> Share:
-    """Replaces all but the name. Who is connected keeps the connection, unless less is allowed now or the path is another."""
+    """Replaces all but the name. Connections stay, unless less is allowed now or the path is another."""
     before = _find(here, name)
     check_match(if_match, before.version)
     fields = body.model_dump(mode="json")

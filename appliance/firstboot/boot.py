@@ -173,9 +173,7 @@ class Boot:
         write_atomically(
             self._paths.smb_effective, smb.configuration(wanted, point, effective.state).encode(), 0o644
         )
-        write_atomically(
-            smb_shares.samba_file(StateDir(effective.state)), smb.for_the_server(wanted, point)
-        )
+        write_atomically(smb_shares.samba_file(StateDir(effective.state)), smb.for_the_server(wanted, point))
         self._host.define_loopback(effective.export, effective.nfs_port, point)
 
     def _let_admin_in(self, given: Config, effective: Config) -> None:

@@ -134,4 +134,3 @@ include = {smb_shares.conf_file(StateDir(state))}
 def for_the_server(smb: Smb, mount: Path) -> bytes:
     """What the server must know of it to keep shares in Samba's form: the contents of its `run/smb.json`."""
     return msgspec.json.encode(smb_shares.Samba(str(mount), smb.share, smb.encrypt, f"{RUN}/smbd.pid"))
-

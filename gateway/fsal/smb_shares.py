@@ -23,7 +23,9 @@ from gateway.state import StateDir
 
 log = structlog.get_logger(__name__)
 
-NOT_HERE: Final = "Samba is not set up on this machine: shares are kept, and served by an appliance with /etc/caudal/smb.toml"
+NOT_HERE: Final = (
+    "Samba is not set up on this machine: shares are kept, for an appliance with /etc/caudal/smb.toml"
+)
 NOT_RUNNING: Final = "Samba does not run: journalctl -u caudal-smb"
 CHANGEABLE: Final = {"path", "read_only", "users", "hidden", "comment", "encrypt"}
 
@@ -160,7 +162,7 @@ class SmbShares:
     def _apply(self, shares: tuple[Share, ...]) -> None:
         """Keeps it and has Samba take it over.
 
-        The file comes first: whoever was told that a share is there finds it after a crash, and the start writes Samba's form.
+        The file comes first: who was told that a share is there finds it after a crash, and the start writes Samba's form.
         """
         after = Kept(shares=shares)
         files.write(self._state, after)

@@ -210,9 +210,7 @@ class Gateway:
             wanted = msgspec.to_builtins(smb_shares.parse(fields["share"]))
             if smb_shares.key(wanted["name"]) in self.shares:
                 raise ControlError("exists", "there is such a share already")
-            return self.shares.setdefault(
-                smb_shares.key(wanted["name"]), {**wanted, **told, "version": 1}
-            )
+            return self.shares.setdefault(smb_shares.key(wanted["name"]), {**wanted, **told, "version": 1})
         found = self.shares.get(smb_shares.key(fields["name"]))
         if found is None:
             raise ControlError("not_found", "there is no such share")
