@@ -36,7 +36,7 @@ def share(private_network: None, module_disk_path: Path) -> Iterator[Share]:
     assert not missing, f"install {', '.join(missing)}: tools/setup client"
     with undisturbed(module_disk_path) as make, uml.Client(memory_mib=768) as client:
         # Leases as long as the appliance's: Samba waits for nothing but its own clients for some seconds at a time.
-        server = make(admin=True, options=("--lease-s", "60")).start()
+        server = make(admin=True, options=("--lease-s", "60", "--grace-s", "60")).start()
         with server.connect() as nfs:
             nfs.mkdir("/projects")
             nfs.chown("/projects", UID, UID)
