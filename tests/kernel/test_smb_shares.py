@@ -94,7 +94,7 @@ class Session:
 
     def expect(self, holds: Callable[[str], bool], what: str) -> None:
         try:
-            wait_until(lambda: holds(self.said()), what, 30)
+            wait_until(lambda: holds(self.said()), what, 120)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self._said[-1000:]}") from None
 
@@ -220,7 +220,8 @@ def test_names_are_found_without_regard_to_case(share: Share) -> None:
         for number in range(MANY):
             nfs.open(f"/many/Name{number:05}", os.O_CREAT | os.O_WRONLY).close()
         nfs.chown("/many", UID, UID)
-    with session(share, SHARE) as asking:
+    # Of a listing in another case it may want to wait for longer than for anything else.
+    with session(share, SHARE, "--timeout=120") as asking:
         for command in ("allinfo", "ls"):
             for what, name in (("this case", "Name"), ("another", "nAME")):
                 begun_s = time.monotonic()
