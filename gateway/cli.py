@@ -32,6 +32,7 @@ from gateway.cli_objects import objects_app
 from gateway.cli_oidc import oidc_app
 from gateway.cli_parts import State, call, out
 from gateway.cli_recover import recover
+from gateway.cli_shares import share_app
 from gateway.cli_support import support_app
 from gateway.config import DEFAULT_STATE, KEYS, Config
 from gateway.errors import CaudalError, Exit, NotRunningError
@@ -52,6 +53,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(key_app, name="key")
 app.add_typer(export_app, name="export")
+app.add_typer(share_app, name="share")
 app.add_typer(kerberos_app, name="kerberos")
 app.add_typer(limit_app, name="limit")
 app.add_typer(support_app, name="support")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import exports, kerberos, limits, preflight
+from gateway import exports, kerberos, limits, preflight, smb_shares
 from gateway.config import Config
 from gateway.control import ControlClient
 from gateway.errors import CaudalError, NotRunningError, Reason, StartError
@@ -125,6 +125,7 @@ class Launcher:
         preflight.check_ports(config)
         preflight.check_space(config)
         exports.read(state)
+        smb_shares.read(state)
         limits.read(state)
         kerberos.read(state)
         preflight.check_store(config, identity, self.env, take_over=self.take_over)

@@ -1,7 +1,7 @@
 """The state directory: where everything of one file system stands on this machine.
 
 caudal.toml     what `caudal up` was given; the other processes read it
-exports.json limits.json mirrors.json krb5.keytab    what was set while it served; the last: the server's keys in Kerberos
+exports.json shares.json limits.json mirrors.json krb5.keytab    what was set while it served; the last: keys in Kerberos
 fs.json         file system id and format version; whoever finds a newer version stops
 owner.json      by what this directory knows the lease and the root object as its own
 fenced.json     who took the file system over from this directory, until it is served here again
@@ -111,6 +111,10 @@ class StateDir:
     def exports_conf(self) -> Path:
         """Ganesha's form of exports.json, which its configuration includes."""
         return self.ganesha / "exports.conf"
+
+    @property
+    def shares_file(self) -> Path:
+        return self.root / "shares.json"
 
     @property
     def owner_file(self) -> Path:
@@ -343,9 +347,7 @@ class StateDir:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            return StartError(
-                f"the file system did not start, and {self.start_error_file} cannot be read: {error}"
-            )
+            return StartError(f"the file system did not start; {self.start_error_file} is broken: {error}")
         if not isinstance(found, dict):
             return StartError("the file system did not start", f"the logs in {self.logs} say more")
         fields = cast("dict[str, object]", found)
@@ -358,11 +360,9 @@ class StateDir:
 
 def _is_same(entry: os.DirEntry[str], file: os.stat_result) -> bool:
     try:
-        found = entry.stat()
+        return os.path.samestat(entry.stat(), file)
     except OSError:
-        # It was closed meanwhile.
-        return False
-    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
+        return False  # It was closed meanwhile.
 
 
 def unusable(root: Path, error: OSError) -> StartError:

@@ -62,6 +62,7 @@ def files(config: Config, status: Mapping[str, Any] | None) -> Iterator[tuple[st
     yield "disks.json", json.dumps(_disks(config), indent=1)
     for path in (
         state.exports_file,
+        state.shares_file,
         state.limits_file,
         state.tiering_file,
         mirrors_file.file_of(state),

@@ -15,10 +15,10 @@ from appliance.firstboot.instance import Told
 from appliance.firstboot.instance_service import InstanceError, Service, wait_for_identity
 from appliance.firstboot.layout import LayoutError
 from appliance.firstboot.report import Problem, Report
-from gateway import admin_process
+from gateway import admin_process, smb_shares
 from gateway.config import Config
 from gateway.errors import CaudalError, StartError
-from gateway.state import write_atomically
+from gateway.state import StateDir, write_atomically
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +101,8 @@ class Boot:
         self._let_admin_in(given, effective)
         if self._smb is not None:
             self._prepare_smb(effective, self._smb)
+        else:
+            smb_shares.samba_file(StateDir(effective.state)).unlink(missing_ok=True)
 
     def _ask_instance(self) -> Told:
         """What Azure says of the machine. Where there is a file, it serves without, too."""
@@ -171,6 +173,7 @@ class Boot:
         write_atomically(
             self._paths.smb_effective, smb.configuration(wanted, point, effective.state).encode(), 0o644
         )
+        write_atomically(smb_shares.samba_file(StateDir(effective.state)), smb.for_the_server(wanted, point))
         self._host.define_loopback(effective.export, effective.nfs_port, point)
 
     def _let_admin_in(self, given: Config, effective: Config) -> None:

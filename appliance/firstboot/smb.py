@@ -1,6 +1,6 @@
 """SMB: Samba over a mount of our own export on the loopback, where /etc/caudal/smb.toml asks for it.
 
-    share = "data"            # name of the share, which shows the whole export
+    share = "data"            # name of the configured share, which shows the whole export
     encrypt = "required"      # or "desired": clients that cannot are let in, signed
     workgroup = "WORKGROUP"
 
@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from gateway import smb_shares
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.state import StateDir
 
 KEYS: Final = {"share", "encrypt", "workgroup"}
 ENCRYPT: Final = {"required", "desired"}
 LOOPBACK: Final = ("127.0.0.1", "::1")
+RUN: Final = "/run/samba"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.$-]{0,62}")
 _WORKGROUP: Final = re.compile(r"[A-Za-z0-9-]{1,15}")
 
@@ -50,7 +55,7 @@ def _checked(found: Mapping[str, Any], file: Path) -> Smb:
     if wrong := [key for key, value in found.items() if not isinstance(value, str)]:
         raise ConfigError(f"{wrong[0]} in {file} is no text", 'as: share = "data"')
     smb = Smb(**found)
-    if not _NAME.fullmatch(smb.share) or smb.share.lower() in {"global", "homes", "printers", "ipc$"}:
+    if not _NAME.fullmatch(smb.share) or smb_shares.key(smb.share) in smb_shares.RESERVED:
         raise ConfigError(
             f"{smb.share!r} cannot be the name of a share (in {file})", "letters, digits, hyphens"
         )
@@ -93,7 +98,7 @@ def configuration(smb: Smb, mount: Path, state: Path) -> str:
 	state directory = {state / "samba"}
 	cache directory = /run/samba/cache
 	lock directory = /run/samba
-	pid directory = /run/samba
+	pid directory = {RUN}
 	ncalrpc dir = /run/samba/ncalrpc
 	deadtime = 30
 	smb2 leases = no
@@ -120,4 +125,12 @@ def configuration(smb: Smb, mount: Path, state: Path) -> str:
 	# A flush is a COMMIT to the journal: acknowledged means kept.
 	strict sync = yes
 	sync always = no
+
+# Shares beside this one: `caudal share`. They copy what stands above.
+include = {smb_shares.conf_file(StateDir(state))}
 """
+
+
+def for_the_server(smb: Smb, mount: Path) -> bytes:
+    """What the server must know of it to keep shares in Samba's form: the contents of its `run/smb.json`."""
+    return msgspec.json.encode(smb_shares.Samba(str(mount), smb.share, smb.encrypt, f"{RUN}/smbd.pid"))

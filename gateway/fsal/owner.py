@@ -39,6 +39,7 @@ from gateway.fsal.limits import LimitKeeper
 from gateway.fsal.mirrors import Mirrors, published
 from gateway.fsal.pack_commands import PackCommands
 from gateway.fsal.quota_commands import QuotaCommands, SoftLimits
+from gateway.fsal.smb_shares import SmbShares
 from gateway.fsal.space import Space
 from gateway.fsal.watch import Watch
 from gateway.metadata import namespace as names
@@ -204,6 +205,7 @@ class Owner:
     def _open_exports(self, state: StateDir) -> None:
         self.exports.register(self.control)
         KerberosCommands(state, self.exports).register(self.control)
+        SmbShares(state, self.namespace).register(self.control)
         self.exports.tier_reads = self.caching.cache.export_reads
         self.gate = Limits()
         self._stack.callback(self.gate.close)

@@ -1,4 +1,4 @@
-"""Copies of the files that hold what operators set (exports, limits, tiering) among the metadata backups: see
+"""Copies of the files that hold what operators set (exports, shares, limits, tiering) among the metadata backups: see
 docs/formats/backup.md.
 """
 
@@ -23,7 +23,8 @@ _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 def files_of(state: StateDir) -> dict[str, Path]:
     """The files that are copied, by name."""
-    return {path.name: path for path in (state.exports_file, state.limits_file, state.tiering_file)}
+    files = (state.exports_file, state.shares_file, state.limits_file, state.tiering_file)
+    return {path.name: path for path in files}
 
 
 class SettingsBackup:

@@ -29,6 +29,7 @@ NOT_HERE = {"nftables.service"}
 OURS = (
     "caudal.service",
     "caudal-smb.service",
+    "caudal-smb-shares.service",
     "caudal-admin.service",
     "caudal-firstboot.service",
     "caudal-first-token.service",
@@ -310,6 +311,23 @@ def test_nobody_gets_in_without_the_password_or_without_encryption(appliance: Ap
     for options in (["-U", f"{USER}%wrong-password"], ["-N"], ["-U", f"{USER}%{PASSWORD}", "-m", "SMB2_10"]):
         words = ["smbclient", *options, f"//{appliance.address}/data", "-c", "ls"]
         assert subprocess.run(words, capture_output=True, check=False).returncode != 0, options
+
+
+def test_a_share_is_there_a_moment_after_it_was_made_and_gone_after_its_end(
+    appliance: Appliance, smb: str
+) -> None:
+    def is_there() -> bool:
+        words = ["smbclient", "-U", f"{USER}%{PASSWORD}", f"//{appliance.address}/team", "-c", "ls"]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+    assert not is_there()
+    appliance.ssh("caudal share add Team --path /smb")
+    wait_until(is_there, "Samba has the share", 30)
+    appliance.ssh("caudal share remove team")
+    wait_until(lambda: not is_there(), "Samba has the share no longer", 30)
+    assert "ActiveState=failed" not in appliance.ssh(
+        "systemctl show -p ActiveState caudal-smb-shares.service"
+    )
 
 
 def smbclient(appliance: Appliance, command: str) -> str:

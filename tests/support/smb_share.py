@@ -11,11 +11,14 @@ from typing import Final
 
 from appliance.firstboot import smb
 from appliance.firstboot.host import RealHost
+from gateway import smb_shares
+from gateway.state import StateDir
 from tests.support import uml
 from tests.support.caudal import EXPORT, Caudal
 from tests.support.processes import answers, wait_until
 
 USER, PASSWORD, UID = "ada", "correct-horse", 20000
+OTHER, OTHER_UID = "bob", 20001
 MOUNT: Final = Path("/mnt/smb")
 STATE: Final = Path("/run/state")
 PORT: Final = 445
@@ -45,10 +48,12 @@ def mount_options(port: int) -> str:
     return units.options
 
 
-def configuration() -> str:
-    """The appliance's file, and after it the second share."""
-    text = smb.configuration(smb.Smb(share=SHARE), MOUNT, STATE)
+def configuration(encrypt: str = "required", shares: Path = STATE / "samba/shares.conf") -> str:
+    """The appliance's file, and after it the second share. shares: where the server under test keeps the others."""
+    text = smb.configuration(smb.Smb(share=SHARE, encrypt=encrypt), MOUNT, STATE)
+    text = text.replace(f"include = {STATE}/samba/shares.conf", f"include = {shares}")
     _, _, share = text.partition(f"[{SHARE}]")
+    share, _, _ = share.partition("include = ")
     for ours, its in (
         ("inherit permissions = yes", "force create mode = 0700"),
         (f"path = {MOUNT}", f"path = {MOUNT}/{FULL_SHARE}"),
@@ -67,25 +72,75 @@ class Share:
         self._work.mkdir()
         self._client_conf = self._work / "client.conf"
 
+    @property
+    def conf(self) -> Path:
+        return self._work / "smb.conf"
+
+    def configure(self, encrypt: str = "required") -> None:
+        """Writes Samba's file; who runs takes it over by `smbcontrol`."""
+        shares = smb_shares.conf_file(StateDir(self.server.state))
+        self.conf.write_text(configuration(encrypt, shares))
+
     def start(self) -> None:
         self._configure_client()
-        conf = self._work / "smb.conf"
-        conf.write_text(configuration())
-        for name, line in (("passwd", f"{USER}:x:{UID}:{UID}::/:/bin/false"), ("group", f"{USER}:x:{UID}:")):
-            (self._work / name).write_text(f"{Path('/etc', name).read_text()}{line}\n")
+        self.configure()
+        users = ((USER, UID), (OTHER, OTHER_UID))
+        for name, line in (("passwd", "{0}:x:{1}:{1}::/:/bin/false"), ("group", "{0}:x:{1}:")):
+            lines = "".join(line.format(*user) + "\n" for user in users)
+            (self._work / name).write_text(Path("/etc", name).read_text() + lines)
         own = ("/var/lib/samba", "/var/cache/samba", "/var/log/samba")
         self.client.run(
             "set -e\n"
             + "".join(f"mount --bind {self._work}/{name} /etc/{name}\n" for name in ("passwd", "group"))
             + "".join(f"mount -t tmpfs none {folder}\n" for folder in own)
             + f"mkdir -p {MOUNT} {STATE}/samba/private /run/samba/ncalrpc /run/samba/cache /var/log/samba/cores\n"
-            f"mount -t nfs -o {mount_options(self.server.nfs_port)} {self.client.server_address}:{EXPORT} {MOUNT}\n"
-            f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
-            f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {USER}\n"
-            f"setsid smbd --foreground --no-process-group --configfile={conf} --debug-stdout"
-            f" > {self._work}/smbd.log 2>&1 < /dev/null &\n"
+            + self._mount_command()
+            + f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
+            + "".join(
+                f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {self.conf} -s -a {name}\n"
+                for name, _ in users
+            )
+        )
+        self.serve()
+
+    def _mount_command(self) -> str:
+        options = mount_options(self.server.nfs_port)
+        return f"mount -t nfs -o {options} {self.client.server_address}:{EXPORT} {MOUNT}\n"
+
+    def serve(self) -> None:
+        """Starts Samba."""
+        self.client.run(
+            f"setsid smbd --foreground --no-process-group --configfile={self.conf} --debug-stdout"
+            f" >> {self._work}/smbd.log 2>&1 < /dev/null &\n"
         )
         wait_until(lambda: answers(PORT, self.client.address), "smbd answers", 60)
+
+    def mount_anew(self) -> None:
+        """Ends Samba, unmounts, mounts and starts it again."""
+        self.client.run(
+            f"set -e; smbd=$(cat {smb.RUN}/smbd.pid); kill $smbd; while kill -0 $smbd; do sleep 0.05; done 2>/dev/null\n"
+            f"for try in $(seq 100); do umount {MOUNT} 2>/dev/null && break; sleep 0.1; done\n"
+            f"! mountpoint -q {MOUNT}\n" + self._mount_command()
+        )
+        self.serve()
+
+    def smbclient(self, share: str, *options: str, user: str = USER) -> list[str]:
+        """The words that have smbclient sign in to a share; encrypted, where `options` say nothing else."""
+        program = shutil.which("smbclient")
+        assert program is not None
+        if not any(option.startswith("--client-protection") for option in options):
+            options = ("--client-protection=encrypt", *options)
+        words = [program, f"--configfile={self._client_conf}", "-U", f"{user}%{PASSWORD}", *options]
+        return [*words, f"//{self.client.address}/{share}"]
+
+    def ask(self, share: str, command: str, *options: str, user: str = USER) -> tuple[bool, str]:
+        """Whether smbclient does a command without an error, and what it says."""
+        words = [*self.smbclient(share, *options, user=user), "-c", command]
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+        )
+        said = done.stdout + done.stderr
+        return done.returncode == 0 and "NT_STATUS" not in said, said
 
     def _configure_client(self) -> None:
         """Has smbtorture keep its files apart from the machine's."""

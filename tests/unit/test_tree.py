@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "limits",
             "log",
             "mirrors_file",
+            "smb_shares",
             "state",
             "tiering",
         )
@@ -123,6 +124,7 @@ KNOWERS: dict[str, tuple[str, ...]] = {
         "gateway.cli_oidc",
         "gateway.cli_recover",
         "gateway.cli_service",
+        "gateway.cli_shares",
         "gateway.cli_support",
     ),
 }

@@ -16,7 +16,7 @@ from admin_api.guard import LOCAL_SCOPE
 from admin_api.link import GatewayLink
 from admin_api.settings import Setting, Settings
 from admin_api.storage import open_engine
-from gateway import exports, limits
+from gateway import exports, limits, smb_shares
 from gateway.errors import ControlError, NotRunningError
 
 STATUS: dict[str, Any] = {
@@ -154,6 +154,7 @@ class Gateway:
         self.status = STATUS
         self.exports: dict[str, dict[str, Any]] = {}
         self.limits: dict[str, dict[str, Any]] = {}
+        self.shares: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, dict[str, object]]] = []
         self.answers: dict[str, Any] = {**ANSWERS, **QUOTA_ANSWERS}
         self.refusals: dict[str, ControlError] = {}
@@ -168,6 +169,8 @@ class Gateway:
             return self.status
         if op.startswith("export"):
             return self._export(op, **fields)
+        if op.startswith("share"):
+            return self._share(op, **fields)
         if op.startswith("limit"):
             return self._limit(op, **fields)
         if op != "ping":
@@ -196,6 +199,27 @@ class Gateway:
         if op == "export_remove":
             return self.exports.pop(fields["name"]) and None
         found |= {**fields["changes"], "version": found["version"] + 1}
+        return found
+
+    def _share(self, op: str, **fields: Any) -> Any:
+        if op == "shares":
+            items = list(self.shares.values())
+            return {"set_up": True, "running": True, "why": "", "items": items}
+        told = {"configured": False, "serving": True, "why": ""}
+        if op == "share_add":
+            wanted = msgspec.to_builtins(smb_shares.parse(fields["share"]))
+            if smb_shares.key(wanted["name"]) in self.shares:
+                raise ControlError("exists", "there is such a share already")
+            return self.shares.setdefault(smb_shares.key(wanted["name"]), {**wanted, **told, "version": 1})
+        found = self.shares.get(smb_shares.key(fields["name"]))
+        if found is None:
+            raise ControlError("not_found", "there is no such share")
+        if fields["version"] not in (None, found["version"]):
+            raise ControlError("changed_meanwhile", "somebody changed it meanwhile")
+        if op == "share_remove":
+            return self.shares.pop(smb_shares.key(fields["name"])) and None
+        wanted = smb_shares.parse({"name": found["name"], **fields["changes"]})
+        found |= {**msgspec.to_builtins(wanted), "version": found["version"] + 1}
         return found
 
     def _limit(self, op: str, **fields: Any) -> Any:

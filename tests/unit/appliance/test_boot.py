@@ -343,33 +343,6 @@ def test_the_effective_file_is_what_the_server_reads(machine: Machine) -> None:
     assert "admin_certificate" not in text
 
 
-def test_smb_is_there_where_it_is_asked_for(machine: Machine) -> None:
-    machine.configure()
-    assert machine.boot().ready
-    assert machine.host.loopback is None
-    machine.paths.smb_config.write_text('share = "team"\nencrypt = "desired"\n')
-    assert machine.reboot().ready
-    assert machine.host.started == ["caudal.service", "caudal-smb.service"]
-    assert machine.host.loopback == ("/data", 2049, machine.paths.smb_mount)
-    assert machine.effective().clients == ("10.0.0.0/8", "127.0.0.1", "::1")
-    text = machine.paths.smb_effective.read_text()
-    assert "[team]" in text
-    assert "smb encrypt = desired" in text
-    assert (machine.paths.state / "samba/private").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["share = 3", 'share = "global"', 'encrypt = "off"', 'shares = "x"', "nonsense", 'workgroup = "a b"'],
-)
-def test_a_mistake_in_the_smb_file_is_told_and_nothing_is_touched(machine: Machine, text: str) -> None:
-    machine.configure()
-    machine.paths.smb_config.write_text(text)
-    report = machine.boot()
-    assert [(one.part, bool(one.hint)) for one in report.problems] == [("configuration", True)]
-    assert machine.host.formatted == []
-
-
 class Clock:
     def __init__(self) -> None:
         self.now_s = 0.0
