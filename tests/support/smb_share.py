@@ -16,6 +16,7 @@ from tests.support.caudal import EXPORT, Caudal
 from tests.support.processes import answers, wait_until
 
 USER, PASSWORD, UID = "ada", "correct-horse", 20000
+OTHER, OTHER_UID = "bob", 20001
 MOUNT: Final = Path("/mnt/smb")
 STATE: Final = Path("/run/state")
 PORT: Final = 445
@@ -71,8 +72,12 @@ class Share:
         self._configure_client()
         conf = self._work / "smb.conf"
         conf.write_text(configuration())
-        for name, line in (("passwd", f"{USER}:x:{UID}:{UID}::/:/bin/false"), ("group", f"{USER}:x:{UID}:")):
-            (self._work / name).write_text(f"{Path('/etc', name).read_text()}{line}\n")
+        users = ((USER, UID), (OTHER, OTHER_UID))
+        for name, text in (
+            ("passwd", "".join(f"{user}:x:{uid}:{uid}::/:/bin/false\n" for user, uid in users)),
+            ("group", "".join(f"{user}:x:{uid}:\n" for user, uid in users)),
+        ):
+            (self._work / name).write_text(Path("/etc", name).read_text() + text)
         own = ("/var/lib/samba", "/var/cache/samba", "/var/log/samba")
         self.client.run(
             "set -e\n"
@@ -81,8 +86,10 @@ class Share:
             + f"mkdir -p {MOUNT} {STATE}/samba/private /run/samba/ncalrpc /run/samba/cache /var/log/samba/cores\n"
             f"mount -t nfs -o {mount_options(self.server.nfs_port)} {self.client.server_address}:{EXPORT} {MOUNT}\n"
             f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
-            f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {USER}\n"
-            f"setsid smbd --foreground --no-process-group --configfile={conf} --debug-stdout"
+            + "".join(
+                f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {user}\n" for user, _ in users
+            )
+            + f"setsid smbd --foreground --no-process-group --configfile={conf} --debug-stdout"
             f" > {self._work}/smbd.log 2>&1 < /dev/null &\n"
         )
         wait_until(lambda: answers(PORT, self.client.address), "smbd answers", 60)
@@ -123,6 +130,27 @@ class Share:
                 process.wait()
         text = output.read_text(errors="replace")
         return {name: what for what, name in _OUTCOME.findall(text)}, text
+
+    def ask(self, program: str, user: str, *arguments: str, check: bool = True) -> str:
+        """What smbclient or smbcacls say when a user asks. check: an error is an AssertionError."""
+        done = subprocess.run(
+            [
+                program,
+                f"--configfile={self._client_conf}",
+                "--client-protection=encrypt",
+                "-U",
+                f"{user}%{PASSWORD}",
+                f"//{self.client.address}/{SHARE}",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"{program} {arguments}: {said}\n{self.log_tail()}"
+        return said
 
     def log_tail(self) -> str:
         """The last that Samba said."""
