@@ -185,8 +185,17 @@ def _bits(three: int, kind: int) -> int:
 
 
 def trivial(mode: int, kind: int) -> Acl:
-    """The list that says what a mode says, and no more. The shim makes the same in C: acl.c."""
-    return with_mode((), mode, kind)
+    """The list that says what a mode says, and no more. The shim makes the same in C: acl.c.
+
+    The owner's has two bits that SMB clients ask for with full control and that let nothing be done where there is no list of
+    its own: to delete the object, and what is in a file.
+    """
+    return tuple(
+        ace._replace(mask=ace.mask | DELETE | (DELETE_CHILD if ace.mask & WRITE_DATA else 0))
+        if ace.who == OWNER_AT and ace.type == ALLOW
+        else ace
+        for ace in with_mode((), mode, kind)
+    )
 
 
 def with_mode(acl: Sequence[Ace], mode: int, kind: int) -> Acl:

@@ -60,10 +60,11 @@ static fsal_acl_t *of_mode(uint32_t mode, bool directory)
 {
 	uint32_t owner = bits_of(mode >> 6 & 7, directory), group = bits_of(mode >> 3 & 7, directory);
 	uint32_t other = bits_of(mode & 7, directory), count = 0;
+	uint32_t full = FSAL_ACE_PERM_DELETE | (owner & WRITE_BITS ? FSAL_ACE_PERM_DELETE_CHILD : 0);
 	fsal_ace_t *entries = nfs4_ace_alloc(5);
 
 	add(entries, &count, FSAL_ACE_TYPE_DENY, FSAL_ACE_SPECIAL_OWNER, (group | other) & ~owner);
-	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_OWNER, owner | OWNERS);
+	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_OWNER, owner | OWNERS | full);
 	add(entries, &count, FSAL_ACE_TYPE_DENY, FSAL_ACE_SPECIAL_GROUP, other & ~group);
 	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_GROUP, group | EVERYONES);
 	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_EVERYONE, other | EVERYONES);
