@@ -249,7 +249,9 @@ def is_trivial(acl: Sequence[Ace], kind: int) -> bool:
 def _is_for(ace: Ace, kind: int) -> bool:
     if kind == DIRECTORY:
         # Entries for files go on through directories.
-        return bool(ace.flags & DIRECTORY_INHERIT or (ace.flags & FILE_INHERIT and not ace.flags & NO_PROPAGATE))
+        return bool(
+            ace.flags & DIRECTORY_INHERIT or (ace.flags & FILE_INHERIT and not ace.flags & NO_PROPAGATE)
+        )
     return kind == REGULAR and bool(ace.flags & FILE_INHERIT)
 
 

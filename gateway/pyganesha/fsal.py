@@ -123,7 +123,7 @@ class Fsal(ABC):
         raise FsalError(Status.ROFS)
 
     def getacl(self, inode: int) -> bytes:
-        """The access control list of an inode whose mode says that it has one (docs/formats/acl.md): where ``has_acls`` is true."""
+        """The access control list of an inode whose mode says that it has one (docs/formats/acl.md), where ``has_acls``."""
         raise FsalError(Status.NOTSUPP)
 
     def statfs(self, inode: int) -> FsInfo:

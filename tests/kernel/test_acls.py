@@ -102,7 +102,8 @@ def tries(path, uid, gid, *groups):
                 out += letter
             except PermissionError: pass
     return out
-assert [tries("let in", *who) for who in ((1001, 1), (1002, 1), (1003, 3003), (1003, 1, 3003), (1003, 1))] == ["rw", "r", "rw", "rw", ""]
+callers = ((1001, 1), (1002, 1), (1003, 3003), (1003, 1, 3003), (1003, 1))
+assert [tries("let in", *who) for who in callers] == ["rw", "r", "rw", "rw", ""]
 assert [tries("kept out", *who) for who in ((1001, 1), (1002, 1), (1003, 1))] == ["rw", "", "r"]
 assert [tries("both", *who) for who in ((1002, 3003), (1003, 3003))] == ["r", "rw"]
 assert (mode("let in"), mode("kept out"), mode("both")) == (0o600, 0o644, 0o600)
@@ -121,7 +122,9 @@ os.unlink("d/made")
 """
 
 
-def test_entries_let_in_and_keep_out_by_every_version(modern: Mount, client: uml.Client, shared: Caudal) -> None:
+def test_entries_let_in_and_keep_out_by_every_version(
+    modern: Mount, client: uml.Client, shared: Caudal
+) -> None:
     python(modern, SET + CHECK)
     for version in ("3", "4.0", "4.2"):
         point = mount(client, shared, version)

@@ -87,7 +87,8 @@ class Share:
             f"mount -t nfs -o {mount_options(self.server.nfs_port)} {self.client.server_address}:{EXPORT} {MOUNT}\n"
             f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
             + "".join(
-                f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {user}\n" for user, _ in users
+                f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {user}\n"
+                for user, _ in users
             )
             + f"setsid smbd --foreground --no-process-group --configfile={conf} --debug-stdout"
             f" > {self._work}/smbd.log 2>&1 < /dev/null &\n"

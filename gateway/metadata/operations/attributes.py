@@ -3,9 +3,9 @@
 import errno
 import stat
 
+from gateway.metadata.acl import MODE_ACL
 from gateway.metadata.attributes import DIRECTORY, REGULAR, SIZE_MAX_BYTES, Attributes, Changes
 from gateway.metadata.errors import FsError
-from gateway.metadata.acl import MODE_ACL
 from gateway.metadata.operations.acls import AclOperations
 from gateway.metadata.operations.base import attributes_of
 from gateway.metadata.rows import InodeRow, PutInode, encode
@@ -41,7 +41,9 @@ class AttributeOperations(AclOperations):
                 if changes.mtime_ns is not None:
                     new.mtime_ns = changes.mtime_ns
                 data = False
-            ops = () if new is None else (*self.set_acl(row, new, changes), PutInode(new, self.keeps_data(new)))
+            ops = (
+                () if new is None else (*self.set_acl(row, new, changes), PutInode(new, self.keeps_data(new)))
+            )
             if data:
                 # Room for both records first, and the one that may be refused before the other: who is told to come again
                 # has changed nothing.

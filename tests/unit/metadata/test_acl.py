@@ -51,7 +51,9 @@ def may(entries: acl.Acl, bit: int, caller: dict[str, object]) -> bool:
 def test_what_is_granted_is_what_the_first_entry_says(entries: acl.Acl, caller: dict[str, object]) -> None:
     granted = acl.granted(entries, **caller)  # pyright: ignore[reportArgumentType]
     for shift in range(21):
-        assert bool(granted >> shift & 1) == (bool(acl.MASK >> shift & 1) and may(entries, 1 << shift, caller))
+        assert bool(granted >> shift & 1) == (
+            bool(acl.MASK >> shift & 1) and may(entries, 1 << shift, caller)
+        )
 
 
 @given(LISTS)
@@ -67,7 +69,8 @@ def test_a_mode_never_shows_more_than_the_list_grants(entries: acl.Acl) -> None:
 def test_the_list_of_a_mode_says_the_same(mode: int, kind: int) -> None:
     """Exactly what a check by mode bits does: the owner has his, be he in the group or not."""
     entries = acl.trivial(mode, kind)
-    assert acl.mode_of(entries) == mode and acl.is_trivial(entries, kind)
+    assert acl.mode_of(entries) == mode
+    assert acl.is_trivial(entries, kind)
     for is_owner in (False, True):
         for in_group in (False, True):
             three = mode >> 6 if is_owner else mode >> 3 & 7 if in_group else mode & 7
@@ -85,7 +88,9 @@ def test_chmod(entries: acl.Acl, mode: int, kind: int, caller: dict[str, object]
     assert acl.mode_of(after) == mode
     assert acl.with_mode(after, mode, kind) == after
     # What is passed on stays, in its order.
-    passed = [(e.type, e.who, e.mask, e.id, e.flags & acl.INHERITS) for e in entries if e.flags & acl.INHERITS]
+    passed = [
+        (e.type, e.who, e.mask, e.id, e.flags & acl.INHERITS) for e in entries if e.flags & acl.INHERITS
+    ]
     assert [
         (e.type, e.who, e.mask, e.id, e.flags & acl.INHERITS) for e in after if e.flags & acl.INHERITS
     ] == passed
