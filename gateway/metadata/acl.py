@@ -1,4 +1,4 @@
-"""NFSv4 access control lists: their form on disk (docs/formats/acl.md), and the rules of RFC 8881 section 6 between them and modes.
+"""NFSv4 access control lists: their form on disk (docs/formats/acl.md), and RFC 8881, 6, on them and modes.
 
 Pure functions of plain values. Which rules were taken where the RFC leaves a choice: docs/decisions/acls.md.
 """
@@ -187,8 +187,8 @@ def _bits(three: int, kind: int) -> int:
 def trivial(mode: int, kind: int) -> Acl:
     """The list that says what a mode says, and no more. The shim makes the same in C: acl.c.
 
-    The owner's has two bits that SMB clients ask for with full control and that let nothing be done where there is no list of
-    its own: to delete the object, and what is in a file.
+    The owner's has two bits that SMB clients ask for with full control, and that let nothing be done where there is no list
+    of its own: to delete the object, and what is in a file.
     """
     return tuple(
         ace._replace(mask=ace.mask | DELETE | (DELETE_CHILD if ace.mask & WRITE_DATA else 0))
@@ -201,9 +201,9 @@ def trivial(mode: int, kind: int) -> Acl:
 def with_mode(acl: Sequence[Ace], mode: int, kind: int) -> Acl:
     """A list after chmod, whose mode is then `mode` (6.4.1); the same one where it is already.
 
-    Entries of the three classes are made anew from the mode; their bits that no mode speaks of stay. Entries that let named users
-    and groups do something keep what the group may do (ZFS: aclmode=groupmask), those that forbid stay. What new objects
-    inherit stays as it is.
+    Entries of the three classes are made anew from the mode; their bits that no mode speaks of stay. Entries that let named
+    users and groups do something keep what the group may do (ZFS: aclmode=groupmask), those that forbid stay. What new
+    objects inherit stays as it is.
     """
     mode &= 0o777
     if acl and mode_of(acl) == mode:
