@@ -79,6 +79,8 @@ class Ace(NamedTuple):
 
 Acl = tuple[Ace, ...]
 
+NOBODY: Final[Acl] = (Ace(ALLOW, EVERYONE_AT, 0, 0),)
+
 
 def encode(acl: Sequence[Ace]) -> bytes:
     return _HEADER.pack(VERSION, 0, len(acl)) + b"".join(_ENTRY.pack(*ace) for ace in acl)
@@ -91,7 +93,7 @@ def _parse(content: bytes) -> Acl:
     version, _, count = _HEADER.unpack_from(content)
     if version != VERSION:
         raise ValueError(f"an access control list of version {version}, which a later release may read")
-    if len(content) != _HEADER.size + count * _ENTRY.size or not 0 < count <= STORED_MAX:
+    if len(content) != _HEADER.size + count * _ENTRY.size or count > STORED_MAX:
         raise ValueError(f"an access control list of {count} entries in {len(content)} bytes")
     acl = tuple(map(Ace._make, _ENTRY.iter_unpack(content[_HEADER.size :])))
     if not all(map(_is_valid, acl)):
@@ -110,7 +112,7 @@ def decode(content: bytes) -> Acl:
 def checked(content: bytes, kind: int) -> Acl:
     """A list that a client sets. What it would pass on, only directories keep.
 
-    Raises EINVAL (no entry, or one that means nothing), ENOSPC (more than 400 entries).
+    Raises EINVAL (an entry that means nothing), ENOSPC (more than 400 entries).
     """
     try:
         acl = _parse(content)
@@ -120,9 +122,8 @@ def checked(content: bytes, kind: int) -> Acl:
         raise FsError(errno.ENOSPC)
     if kind != DIRECTORY:
         acl = tuple(ace._replace(flags=ace.flags & INHERITED) for ace in acl if not ace.flags & INHERIT_ONLY)
-    if not acl:
-        raise FsError(errno.EINVAL, "no entry is left")
-    return acl
+    # None is left, or none was sent: nobody may anything. The owner can still change the list.
+    return acl or NOBODY
 
 
 def _is_valid(ace: Ace) -> bool:

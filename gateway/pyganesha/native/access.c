@@ -75,12 +75,16 @@ fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *direc
 	return FSAL_IS_ERROR(status) ? status : check(x, &a, 3, FSAL_ACE_PERM_EXECUTE | adds);
 }
 
-/* Whoever may not take names out of a directory may take one whose object has a list that lets him delete it (RFC 8881, 6.2.1.3.2). */
+/* Whoever may not take names out of a directory may take one whose object has a list that lets him delete it (RFC 8881, 6.2.1.3.2).
+ * Where the directory's list lets him make names, the owner has that of an object without one. */
 static bool own_list_lets_go(struct pyg_export *x, const struct pyganesha_attributes *directory,
 			     const struct pyganesha_attributes *victim)
 {
-	return (victim->mode & PYG_MODE_ACL) && !FSAL_IS_ERROR(check(x, directory, 1, FSAL_ACE_PERM_EXECUTE)) &&
-	       !FSAL_IS_ERROR(check(x, victim, 0, FSAL_ACE_PERM_DELETE));
+	if (victim->mode & PYG_MODE_ACL)
+		return !FSAL_IS_ERROR(check(x, directory, 1, FSAL_ACE_PERM_EXECUTE)) &&
+		       !FSAL_IS_ERROR(check(x, victim, 0, FSAL_ACE_PERM_DELETE));
+	return (directory->mode & PYG_MODE_ACL) && op_ctx->creds.caller_uid == victim->uid &&
+	       !FSAL_IS_ERROR(check(x, directory, 3, FSAL_ACE_PERM_EXECUTE | FSAL_ACE_PERM_ADD_FILE));
 }
 
 fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *directory, const struct pyg_key *victim)

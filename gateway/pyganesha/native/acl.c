@@ -181,18 +181,19 @@ fsal_acl_t *pyg_acl_of_nobody(void)
 
 /* --- From clients --------------------------------------------------------------------------------------------------- */
 
-/* In the form of docs/formats/acl.md; 0 bytes: it is none that Python would take. */
+/* In the form of docs/formats/acl.md; 0 bytes: it is none that Python would take. Ganesha decodes a list without entries as none. */
 size_t pyg_acl_to_bytes(const fsal_acl_t *acl, char out[PYG_ACL_BYTES_MAX])
 {
 	struct entry *entries = (struct entry *)(out + HEADER_BYTES);
+	uint32_t count = acl ? acl->naces : 0;
 
-	if (!acl || HEADER_BYTES + acl->naces * sizeof(*entries) > PYG_ACL_BYTES_MAX)
+	if (HEADER_BYTES + count * sizeof(*entries) > PYG_ACL_BYTES_MAX)
 		return 0;
 	out[0] = VERSION;
 	out[1] = 0;
-	out[2] = acl->naces & 0xff;
-	out[3] = acl->naces >> 8;
-	for (uint32_t i = 0; i < acl->naces; i++) {
+	out[2] = count & 0xff;
+	out[3] = count >> 8;
+	for (uint32_t i = 0; i < count; i++) {
 		const fsal_ace_t *ace = &acl->aces[i];
 		bool special = IS_FSAL_ACE_SPECIAL_ID(*ace);
 		bool group = !special && IS_FSAL_ACE_GROUP_ID(*ace);
@@ -207,7 +208,7 @@ size_t pyg_acl_to_bytes(const fsal_acl_t *acl, char out[PYG_ACL_BYTES_MAX])
 			.id = special ? 0 : htole32(ace->who.uid),
 		};
 	}
-	return HEADER_BYTES + acl->naces * sizeof(*entries);
+	return HEADER_BYTES + count * sizeof(*entries);
 }
 
 /* --- What the caller may ---------------------------------------------------------------------------------------------- */

@@ -136,7 +136,7 @@ struct pyg_set_attributes {
 	uint64_t size;
 	int64_t atime_ns;
 	int64_t mtime_ns;
-	size_t acl_length; /* bytes; 0 with PYG_SET_ACL: a list that nobody takes */
+	size_t acl_length; /* bytes; 0 with PYG_SET_ACL: one that Python refuses */
 	char acl[PYG_ACL_BYTES_MAX];
 };
 

@@ -94,12 +94,9 @@ def test_refusals_change_nothing(harness: FakeHarness) -> None:
     fs = harness.fs
     ino = fs.create(1, b"file", **OWNER)[0].inode
     link = fs.symlink(1, b"link", b"file", **OWNER).inode
-    only_passed_on = (PASSED_ON[0]._replace(flags=acl.FILE_INHERIT | acl.INHERIT_ONLY),)
     before, lsn = fs.getattr(ino), harness.core.last_lsn
     for which, content, code in (
         (ino, b"", errno.EINVAL),
-        (ino, acl.encode(()), errno.EINVAL),
-        (ino, acl.encode(only_passed_on), errno.EINVAL),
         (ino, acl.encode(LIST * 201), errno.ENOSPC),
         (link, acl.encode(LIST), errno.EOPNOTSUPP),
     ):
@@ -109,6 +106,16 @@ def test_refusals_change_nothing(harness: FakeHarness) -> None:
         with pytest.raises(FsError):
             fs.symlink(1, b"new", b"x", SetAttributes(acl=content), **OWNER)
     assert (fs.getattr(ino), harness.core.last_lsn) == (before, lsn)
+
+
+def test_without_entries_nobody_may_anything(harness: FakeHarness) -> None:
+    fs = harness.fs
+    ino = fs.create(1, b"file", **OWNER)[0].inode
+    only_passed_on = (PASSED_ON[0]._replace(flags=acl.FILE_INHERIT | acl.INHERIT_ONLY),)
+    for entries in ((), only_passed_on):
+        assert fs.setattr(ino, setting(LIST)).mode == acl.MODE_ACL | 0o600
+        assert fs.setattr(ino, setting(entries)).mode == acl.MODE_ACL
+        assert acl.decode(fs.acl(ino)) == acl.NOBODY
 
 
 def test_a_list_that_cannot_be_read_lets_nobody_in(harness: FakeHarness) -> None:
