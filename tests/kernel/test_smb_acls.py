@@ -71,13 +71,13 @@ def test_new_files_inherit(both: Both) -> None:
     both.acl("folder", "-a", "ACL:CREATOR OWNER:ALLOWED/OI|CI|IO/FULL")
     both.smb(USER, "cd folder; put /etc/hostname smb; mkdir deep; cd deep; put /etc/hostname smb")
     both.nfs(UID, "umask 077; echo data >folder/nfs; echo data >folder/deep/nfs")
-    for name in ("smb", "nfs", "deep/smb", "deep/nfs"):
-        both.nfs(OTHER_UID, f"cat folder/{name}; echo more >>folder/{name}")
-        both.nfs(UID, f"cat folder/{name}; echo more >>folder/{name}; ! test -x folder/{name}/nothing")
-        both.nfs(OTHER_UID + 1, f"! cat folder/{name}")
-        path = f"folder/{name}".replace("/", "\\")
-        assert f"{OTHER}:ALLOWED" in both.acl(path)
-        both.smb(OTHER, f'get "{path}" /dev/null; del "{path}"')
+    names = ("smb", "nfs", "deep/smb", "deep/nfs")
+    for uid in (UID, OTHER_UID):
+        both.nfs(uid, "".join(f"cat folder/{name}; echo more >>folder/{name}\n" for name in names))
+    both.nfs(OTHER_UID + 1, "".join(f"! cat folder/{name}\n" for name in names))
+    paths = [f"folder/{name}".replace("/", "\\") for name in names]
+    assert all(f"{OTHER}:ALLOWED" in both.acl(path) for path in paths[2:])
+    both.smb(OTHER, "; ".join(f'get "{path}" /dev/null; del "{path}"' for path in paths))
     refused(both, OTHER, "get deep /dev/null; cd folder; rename deep ..\\mine")
 
 

@@ -22,10 +22,6 @@ STATE: Final = Path("/run/state")
 PORT: Final = 445
 PROGRAMS: Final = ("smbd", "smbpasswd", "smbtorture")
 SHARE: Final = "data"
-FULL_SHARE: Final = "full"
-"""As SHARE, but for the rights of owners: new files are rwx, so that owners have full control of them. It has a directory of
-its own, without the files that tests at the other share leave.
-"""
 _OUTCOME: Final = re.compile(r"^(success|failure|error|skip): (.+?)(?: \[)?$", re.MULTILINE)
 
 
@@ -47,16 +43,8 @@ def mount_options(port: int) -> str:
 
 
 def configuration() -> str:
-    """The appliance's file, and after it the second share."""
-    text = smb.configuration(smb.Smb(share=SHARE), MOUNT, STATE)
-    _, _, share = text.partition(f"[{SHARE}]")
-    for ours, its in (
-        ("inherit permissions = yes", "force create mode = 0700"),
-        (f"path = {MOUNT}", f"path = {MOUNT}/{FULL_SHARE}"),
-    ):
-        assert ours in share
-        share = share.replace(ours, its)
-    return f"{text}\n[{FULL_SHARE}]{share}"
+    """The appliance's file."""
+    return smb.configuration(smb.Smb(share=SHARE), MOUNT, STATE)
 
 
 class Share:
@@ -85,7 +73,7 @@ class Share:
             + "".join(f"mount -t tmpfs none {folder}\n" for folder in own)
             + f"mkdir -p {MOUNT} {STATE}/samba/private /run/samba/ncalrpc /run/samba/cache /var/log/samba/cores\n"
             f"mount -t nfs -o {mount_options(self.server.nfs_port)} {self.client.server_address}:{EXPORT} {MOUNT}\n"
-            f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
+            f"chown {UID}:{UID} {MOUNT}\n"
             + "".join(
                 f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {conf} -s -a {user}\n"
                 for user, _ in users
@@ -103,7 +91,7 @@ class Share:
         lines = ["[global]", "client min protocol = SMB3", *(f"{place} = {folder}" for place in places)]
         self._client_conf.write_text("\n".join(lines) + "\n")
 
-    def torture(self, share: str, tests: Iterable[str], timeout_s: float) -> tuple[dict[str, str], str]:
+    def torture(self, tests: Iterable[str], timeout_s: float) -> tuple[dict[str, str], str]:
         """Runs tests of smbtorture (smb2.…): what each came to (success, failure, error, skip), and all that was said.
 
         Ends them after the time; what they had not come to by then is missing.
@@ -119,7 +107,7 @@ class Share:
         output = self._work / "torture.log"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [program, *options, f"//{self.client.address}/{share}", *tests],
+                [program, *options, f"//{self.client.address}/{SHARE}", *tests],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
