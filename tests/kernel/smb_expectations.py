@@ -5,7 +5,9 @@ docs/smb.md tells people the same.
 from dataclasses import dataclass, field
 from typing import Final
 
-AS_THE_USER: Final = "Samba opens with the user's rights, at times for more than its client asks: the server refuses that"
+AS_THE_USER: Final = (
+    "Samba opens with the user's rights, at times for more than its client asks: the server refuses that"
+)
 MARKS: Final = (
     "marks on a list (protected, inherited automatically) are not kept, nor entries for OWNER RIGHTS"
 )

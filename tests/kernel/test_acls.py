@@ -156,6 +156,8 @@ assert acl("d/s/f")[:2] == acl("d/f")[:2] and acl("d/s/s")[:2] == acl("d/s")[:2]
 assert mode("d/f") == 0o600 and mode("d/s") == 0o700
 with user(1002, 1):
     write("d/f", b"more"); write("d/s/f", b"more"); write("d/s/new"); assert read("d/l") == b"more"
+os.close(os.open("d/exclusive", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+assert acl("d/exclusive")[:2] == acl("d/f")[:2]
 # What the directory gives to all, a umask does not take away.
 set_acl("d", *((ALLOW, FILES | DIRECTORIES, FULL, who) for who in ("OWNER@", "GROUP@", "EVERYONE@")))
 write("d/g"); os.mkdir("d/t")

@@ -3,7 +3,9 @@
 import errno
 
 import pytest
+from sqlalchemy import text
 
+from gateway.data import fsck
 from gateway.metadata import acl
 from gateway.metadata.acl import Ace
 from gateway.metadata.attributes import REGULAR, SetAttributes
@@ -127,3 +129,23 @@ def test_a_list_that_cannot_be_read_lets_nobody_in(harness: FakeHarness) -> None
         with pytest.raises(FsError) as caught:
             operation()
         assert caught.value.errno == errno.EIO
+
+
+def test_fsck_tells_where_list_and_mode_disagree(harness: FakeHarness) -> None:
+    inos = [harness.fs.create(1, name, **OWNER)[0].inode for name in (b"plain", b"listed")]
+    harness.fs.setattr(inos[1], setting(LIST))
+    harness.settle()
+
+    def problems() -> list[str]:
+        with harness.database.reader() as connection:
+            found = fsck.check(connection, None, deep=False, settled=True, progress=lambda _: None).problems
+        return [problem.text for problem in found]
+
+    assert problems() == []
+    with harness.database.writer() as connection:
+        connection.execute(text(f"UPDATE inode SET mode = {0o644 | acl.MODE_ACL} WHERE ino = {inos[0]}"))
+        connection.execute(text(f"UPDATE inode SET mode = {0o644} WHERE ino = {inos[1]}"))
+    assert [each.split(",")[0] for each in problems()] == [
+        f"inode {inos[0]} has no access control list",
+        f"inode {inos[1]} has an access control list",
+    ]
