@@ -120,7 +120,15 @@ def configuration(smb: Smb, mount: Path, state: Path) -> str:
 	map archive = no
 	map hidden = no
 	map system = no
-	vfs objects = streams_xattr
+	vfs objects = streams_xattr nfs4acl_xattr
+	# NT ACLs are the server's own lists, which it obeys for both protocols.
+	nfs4acl_xattr:encoding = nfs
+	nfs4acl_xattr:version = 40
+	nfs4acl_xattr:xattr_name = system.nfs4_acl
+	nfs4acl_xattr:nfs4_id_numeric = yes
+	nfs4:chown = yes
+	# The owner of a file that is not executable has full control of it, as on Windows; NFS clients still see no execute.
+	acl allow execute always = yes
 	inherit permissions = yes
 	# A flush is a COMMIT to the journal: acknowledged means kept.
 	strict sync = yes

@@ -1,10 +1,11 @@
-"""fsck of extended attributes: each belongs to an inode, and the inode knows how much it has of them."""
+"""fsck of extended attributes: each belongs to an inode, which knows how much it has of them, and whether one is a list."""
 
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
 from gateway.data.problems import Problem
+from gateway.metadata.acl import MODE_ACL, XATTR_ACL
 from gateway.metadata.rows import DropXattr
 from gateway.metadata.tables import inode, xattr
 
@@ -39,4 +40,14 @@ def check_xattrs(connection: Connection) -> Iterator[Problem]:
         yield Problem(
             f"inode {ino}: its extended attributes take {found[0]} bytes of names and {found[1]} of values, "
             f"the row says {found[2]} and {found[3]}"
+        )
+    listed = select(xattr.c.ino).where(xattr.c.name == XATTR_ACL)
+    marked = inode.c.mode.bitwise_and(MODE_ACL) != 0
+    for ino, mode in connection.execute(
+        select(inode.c.ino, inode.c.mode).where(marked != inode.c.ino.in_(listed)).order_by(inode.c.ino)
+    ):
+        yield Problem(
+            f"inode {ino} has an access control list, its mode says it has none: it is not obeyed"
+            if not mode & MODE_ACL
+            else f"inode {ino} has no access control list, its mode says that it has one"
         )

@@ -32,6 +32,7 @@ class CaudalFsal(Fsal):
     # a disk holds up the others, who would mostly wait for the same disk.
     calls_max = 1
     has_xattrs = True
+    has_acls = True
 
     def __init__(
         self,
@@ -98,6 +99,9 @@ class CaudalFsal(Fsal):
 
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:  # noqa: ARG002 - Ganesha judged
         self._namespace.setattr(inode, attributes)
+
+    def getacl(self, inode: int) -> bytes:
+        return self._namespace.acl(inode)
 
     # Extended attributes: those of users, whom clients name without the prefix. Others are not for clients.
 

@@ -32,7 +32,7 @@ class Attributes(NamedTuple):
     inode: int
     generation: int
     kind: int  # one of the S_IFMT values
-    mode: int  # the low twelve bits
+    mode: int  # the low twelve bits; and acl.MODE_ACL
     nlink: int
     uid: int
     gid: int
@@ -75,6 +75,8 @@ class Changes(Protocol):
     def atime_ns(self) -> int | None: ...
     @property
     def mtime_ns(self) -> int | None: ...
+    @property
+    def acl(self) -> bytes | None: ...
 
 
 class SetAttributes(NamedTuple):
@@ -86,6 +88,7 @@ class SetAttributes(NamedTuple):
     size: int | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
+    acl: bytes | None = None  # an access control list as gateway.metadata.acl has it
 
 
 UNCHANGED: Final = SetAttributes()

@@ -25,7 +25,7 @@ from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest migration."""
 
 READERS_MAX: Final = 8

@@ -12,7 +12,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from gateway.metadata.errors import RowsError
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Written into the database's meta table; raised when an old reader would misread new rows."""
 
 MAX: Final = 2**63 - 1
@@ -32,7 +32,8 @@ class InodeRow(Struct, array_like=True, gc=False):
     number of its subdirectories. `parent` is the directory that a directory is in (the root's is itself), and of others
     their home, one that holds a name of them and counts them (`links`); 0 in records of format 1 and 2. A row with `orphan`
     has no name left and waits for its last close. `change` 0 stands for the LSN of the record that holds the row.
-    `links` says where further names of a file are.
+    `links` says where further names of a file are. `mode` has the bit acl.MODE_ACL where it has an
+    access control list.
     `xattr_name_bytes` sums its extended attributes' names, each with one byte more, `xattr_value_bytes` their values.
     Rows in memory are shared between threads without a lock and never modified: copy first.
     """

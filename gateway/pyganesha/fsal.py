@@ -89,6 +89,10 @@ class Fsal(ABC):
     has_xattrs: bool = False
     """Whether files and directories have extended attributes. Read once, right after construction."""
 
+    has_acls: bool = False
+    """Whether they may have access control lists; read as ``has_xattrs`` is. Without one of its own, each has what its mode
+    comes to, and obeys that as it would the mode."""
+
     def now_ns(self) -> int:
         """The server's clock, where a client asks for "the server's time"."""
         return time.time_ns()
@@ -117,6 +121,10 @@ class Fsal(ABC):
     def setattr(self, inode: int, attributes: SetAttributes, caller: Caller) -> None:
         """Sets what is not ``None``. A size cuts the file or extends it with zeros."""
         raise FsalError(Status.ROFS)
+
+    def getacl(self, inode: int) -> bytes:
+        """The access control list of an inode whose mode says that it has one (docs/formats/acl.md), where ``has_acls``."""
+        raise FsalError(Status.NOTSUPP)
 
     def statfs(self, inode: int) -> FsInfo:
         """Size of the file system, as seen from an inode. Unless overridden: a petabyte, half of it free. ESTALE."""

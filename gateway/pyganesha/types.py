@@ -9,7 +9,8 @@ from typing import NamedTuple
 class Attributes(NamedTuple):
     """All attributes of an inode. Any tuple with these sixteen fields in this order will do.
 
-    ``kind`` is the S_IFMT part of a POSIX mode (``stat.S_IFREG`` …), ``mode`` the permission bits only (07777), sizes are
+    ``kind`` is the S_IFMT part of a POSIX mode (``stat.S_IFREG`` …), ``mode`` the permission bits only (07777; 0x10000 says
+    that there is a list for ``Fsal.getacl``), sizes are
     bytes, times nanoseconds since 1970 (signed 64 bit). ``change`` must grow with every change of the inode. ``inode``
     and ``generation`` together are never used again for another file.
     """
@@ -42,7 +43,7 @@ AnyDirEntry = tuple[bytes, int, AnyAttributes]
 class SetAttributes:
     """Attributes to set; ``None`` leaves one as it is. "The server's time" has been resolved by ``Fsal.now_ns()``."""
 
-    __slots__ = ("atime_ns", "gid", "mode", "mtime_ns", "size", "uid")
+    __slots__ = ("acl", "atime_ns", "gid", "mode", "mtime_ns", "size", "uid")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class SetAttributes:
         size: int | None = None,
         atime_ns: int | None = None,
         mtime_ns: int | None = None,
+        acl: bytes | None = None,
     ) -> None:
         self.mode = mode
         self.uid = uid
@@ -59,10 +61,16 @@ class SetAttributes:
         self.size = size
         self.atime_ns = atime_ns
         self.mtime_ns = mtime_ns
+        self.acl = acl
+        """An access control list in the form of docs/formats/acl.md; only where `Fsal.has_acls` is true."""
 
     def given(self) -> dict[str, int]:
-        """Those that are set, by name."""
-        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        """Those that are set, by name; without a list."""
+        return {
+            name: value
+            for name in self.__slots__
+            if name != "acl" and (value := getattr(self, name)) is not None
+        }
 
     def __repr__(self) -> str:
         return f"SetAttributes({', '.join(f'{name}={value}' for name, value in self.given().items())})"

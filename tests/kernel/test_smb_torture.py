@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.smb_expectations import NEEDS_FULL_CONTROL, SUITES, TIMING
+from tests.kernel.smb_expectations import SUITES, TIMING
 from tests.support import uml
 from tests.support.caudal import Caudal
-from tests.support.smb_share import FULL_SHARE, PROGRAMS, SHARE, Share
+from tests.support.smb_share import PROGRAMS, Share
 
 SUITE_TIMEOUT_S = 240
 pytestmark = [
@@ -31,24 +31,14 @@ def share(private_network: None, shared: Caudal) -> Iterator[Share]:
         yield one
 
 
-@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.at_the_share])
+@pytest.mark.parametrize("name", SUITES)
 def test_what_must_pass_passes(share: Share, name: str) -> None:
     suite = SUITES[name]
-    found, said = share.torture(SHARE, suite.arguments(name), SUITE_TIMEOUT_S)
+    found, said = share.torture(suite.arguments(name), SUITE_TIMEOUT_S)
     wrong = {each: found.get(each, "did not end") for each in suite.passes if found.get(each) != "success"}
     assert not wrong, f"{name}: {wrong}\n{said[-4000:]}\n{share.log_tail()}"
     unknown = {each for each, what in found.items() if what != "skip"} - suite.known()
     assert not unknown, f"{name}: neither in the list of what must pass nor excluded: {unknown}"
-    listed = {**dict.fromkeys(suite.with_full_control, NEEDS_FULL_CONTROL), **suite.excluded}
-    better = [each for each, why in listed.items() if found.get(each) == "success" and why != TIMING]
+    better = [each for each, why in suite.excluded.items() if found.get(each) == "success" and why != TIMING]
     if better:
         warnings.warn(f"smb2.{name}: excluded, and passes: {', '.join(better)}", stacklevel=1)
-
-
-@pytest.mark.parametrize("name", [name for name, suite in SUITES.items() if suite.with_full_control])
-def test_what_needs_full_control_of_files_passes_where_owners_have_it(share: Share, name: str) -> None:
-    """Locks, share modes and the like do not go untested for the sake of mode bits."""
-    wanted = SUITES[name].with_full_control
-    found, said = share.torture(FULL_SHARE, [f"smb2.{name}.{each}" for each in wanted], SUITE_TIMEOUT_S)
-    wrong = {each: found.get(each, "did not end") for each in wanted if found.get(each) != "success"}
-    assert not wrong, f"{name}: {wrong} ({NEEDS_FULL_CONTROL})\n{said[-4000:]}\n{share.log_tail()}"

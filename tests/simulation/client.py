@@ -277,7 +277,7 @@ class Client(ClientBase):
     def _setattr_of(self, number: int, changes: SetAttributes) -> str:
         """Names and data of a file are two records."""
         inode = self._inode(number)
-        mode, uid, _, size, _, mtime_ns = changes
+        mode, uid, size, mtime_ns = changes.mode, changes.uid, changes.size, changes.mtime_ns
         regular = self._tree.nodes[number].kind == REGULAR
         records: list[Change] = []
         if size is not None or (mtime_ns is not None and regular):

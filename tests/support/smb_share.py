@@ -24,10 +24,6 @@ STATE: Final = Path("/run/state")
 PORT: Final = 445
 PROGRAMS: Final = ("smbd", "smbpasswd", "smbtorture")
 SHARE: Final = "data"
-FULL_SHARE: Final = "full"
-"""As SHARE, but for the rights of owners: new files are rwx, so that owners have full control of them. It has a directory of
-its own, without the files that tests at the other share leave.
-"""
 _OUTCOME: Final = re.compile(r"^(success|failure|error|skip): (.+?)(?: \[)?$", re.MULTILINE)
 
 
@@ -49,18 +45,9 @@ def mount_options(port: int) -> str:
 
 
 def configuration(encrypt: str = "required", shares: Path = STATE / "samba/shares.conf") -> str:
-    """The appliance's file, and after it the second share. shares: where the server under test keeps the others."""
+    """The appliance's file. shares: where the server under test keeps the others."""
     text = smb.configuration(smb.Smb(share=SHARE, encrypt=encrypt), MOUNT, STATE)
-    text = text.replace(f"include = {STATE}/samba/shares.conf", f"include = {shares}")
-    _, _, share = text.partition(f"[{SHARE}]")
-    share, _, _ = share.partition("include = ")
-    for ours, its in (
-        ("inherit permissions = yes", "force create mode = 0700"),
-        (f"path = {MOUNT}", f"path = {MOUNT}/{FULL_SHARE}"),
-    ):
-        assert ours in share
-        share = share.replace(ours, its)
-    return f"{text}\n[{FULL_SHARE}]{share}"
+    return text.replace(f"include = {STATE}/samba/shares.conf", f"include = {shares}")
 
 
 class Share:
@@ -95,7 +82,7 @@ class Share:
             + "".join(f"mount -t tmpfs none {folder}\n" for folder in own)
             + f"mkdir -p {MOUNT} {STATE}/samba/private /run/samba/ncalrpc /run/samba/cache /var/log/samba/cores\n"
             + self._mount_command()
-            + f"mkdir {MOUNT}/{FULL_SHARE}\nchown {UID}:{UID} {MOUNT} {MOUNT}/{FULL_SHARE}\n"
+            + f"chown {UID}:{UID} {MOUNT}\n"
             + "".join(
                 f"printf '{PASSWORD}\\n{PASSWORD}\\n' | smbpasswd -c {self.conf} -s -a {name}\n"
                 for name, _ in users
@@ -150,7 +137,7 @@ class Share:
         lines = ["[global]", "client min protocol = SMB3", *(f"{place} = {folder}" for place in places)]
         self._client_conf.write_text("\n".join(lines) + "\n")
 
-    def torture(self, share: str, tests: Iterable[str], timeout_s: float) -> tuple[dict[str, str], str]:
+    def torture(self, tests: Iterable[str], timeout_s: float) -> tuple[dict[str, str], str]:
         """Runs tests of smbtorture (smb2.…): what each came to (success, failure, error, skip), and all that was said.
 
         Ends them after the time; what they had not come to by then is missing.
@@ -166,7 +153,7 @@ class Share:
         output = self._work / "torture.log"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [program, *options, f"//{self.client.address}/{share}", *tests],
+                [program, *options, f"//{self.client.address}/{SHARE}", *tests],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -178,6 +165,27 @@ class Share:
                 process.wait()
         text = output.read_text(errors="replace")
         return {name: what for what, name in _OUTCOME.findall(text)}, text
+
+    def as_user(self, program: str, user: str, *arguments: str, check: bool = True) -> str:
+        """What smbclient or smbcacls say when a user asks. check: an error is an AssertionError."""
+        done = subprocess.run(
+            [
+                program,
+                f"--configfile={self._client_conf}",
+                "--client-protection=encrypt",
+                "-U",
+                f"{user}%{PASSWORD}",
+                f"//{self.client.address}/{SHARE}",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"{program} {arguments}: {said}\n{self.log_tail()}"
+        return said
 
     def log_tail(self) -> str:
         """The last that Samba said."""

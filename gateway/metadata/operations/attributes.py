@@ -3,16 +3,17 @@
 import errno
 import stat
 
+from gateway.metadata.acl import MODE_ACL
 from gateway.metadata.attributes import DIRECTORY, REGULAR, SIZE_MAX_BYTES, Attributes, Changes
 from gateway.metadata.errors import FsError
+from gateway.metadata.operations.acls import AclOperations
 from gateway.metadata.operations.base import attributes_of
-from gateway.metadata.operations.lookup import LookupOperations
 from gateway.metadata.rows import InodeRow, PutInode, encode
 
 _RESERVE_BYTES = 256  # room for the core's own record of size and times
 
 
-class AttributeOperations(LookupOperations):
+class AttributeOperations(AclOperations):
     """A file's size and times always pass through the core, which activates it: only so are they in one order with
     its writes, in the journal and at recovery."""
 
@@ -20,9 +21,12 @@ class AttributeOperations(LookupOperations):
         """Sets what is not None and returns, once durable, the attributes after it.
 
         A change of owner or group of a file clears its set-id bits, as Linux does, unless the mode is set too.
-        Raises EISDIR or EINVAL (size of what is not a file), EFBIG, ESTALE.
+        Mode and list follow each other (gateway.metadata.acl); where both are set the list holds.
+        Raises EISDIR or EINVAL (size of what is not a file, or a list that cannot be), EFBIG, ENOSPC, ESTALE.
         """
         lsn = 0
+        if changes.mode is not None or changes.acl is not None:
+            self.warm_acl(ino)
         with self.lock:
             row = self.row(ino)
             _check_size(row, changes.size)
@@ -37,7 +41,9 @@ class AttributeOperations(LookupOperations):
                 if changes.mtime_ns is not None:
                     new.mtime_ns = changes.mtime_ns
                 data = False
-            ops = () if new is None else (PutInode(new, self.keeps_data(new)),)
+            ops = (
+                () if new is None else (*self.set_acl(row, new, changes), PutInode(new, self.keeps_data(new)))
+            )
             if data:
                 # Room for both records first, and the one that may be refused before the other: who is told to come again
                 # has changed nothing.
@@ -67,8 +73,8 @@ class AttributeOperations(LookupOperations):
             return True
 
     def _with_names(self, row: InodeRow, changes: Changes, now_ns: int) -> InodeRow | None:
-        """The row with another mode, owner or group; None if none of them is set."""
-        if changes.mode is None and changes.uid is None and changes.gid is None:
+        """The row with another mode, owner, group or, to come, list; None if none of them is set."""
+        if changes.mode is None and changes.uid is None and changes.gid is None and changes.acl is None:
             return None
         new = self.changed(row, now_ns)
         if changes.uid is not None:
@@ -76,8 +82,8 @@ class AttributeOperations(LookupOperations):
         if changes.gid is not None:
             new.gid = changes.gid
         if changes.mode is not None:
-            new.mode = changes.mode & 0o7777
-        elif row.kind == REGULAR:
+            new.mode = changes.mode & 0o7777 | new.mode & MODE_ACL
+        elif row.kind == REGULAR and changes.acl is None:
             new.mode &= ~stat.S_ISUID
             if new.mode & stat.S_IXGRP:
                 new.mode &= ~stat.S_ISGID

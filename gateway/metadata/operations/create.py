@@ -4,6 +4,7 @@ import errno
 import stat
 from copy import copy
 
+from gateway.metadata.acl import MODE_ACL
 from gateway.metadata.attributes import (
     DIRECTORY,
     LINK_MAX,
@@ -17,12 +18,12 @@ from gateway.metadata.attributes import (
     Changes,
 )
 from gateway.metadata.errors import FsError
+from gateway.metadata.operations.acls import AclOperations
 from gateway.metadata.operations.base import attributes_of, check_new_name
-from gateway.metadata.operations.lookup import LookupOperations
-from gateway.metadata.rows import InodeRow, PutDirent, PutInode
+from gateway.metadata.rows import InodeRow, PutDirent, PutInode, RowOp
 
 
-class CreateOperations(LookupOperations):
+class CreateOperations(AclOperations):
     """All return when the new inode is durable.
 
     `uid` and `gid` are the caller's. Owner and group named in the attributes hold; else the owner is the caller, the
@@ -109,6 +110,7 @@ class CreateOperations(LookupOperations):
         if view.inode(directory) is not None:
             # Reads SQL, if it must, before the lock is taken.
             view.dirent(directory, name)
+            self.warm_acl(directory)
         with self.lock:
             parent = self.open_directory(directory)
             found = view.dirent(directory, name)
@@ -119,7 +121,8 @@ class CreateOperations(LookupOperations):
                 if target is not None:
                     row.target = target
                     row.size = len(target)
-                lsn = self._add(parent, name, row)
+                listed = parent.mode & MODE_ACL or attributes.acl is not None
+                lsn = self._add(parent, name, row, self.first_acl(parent, row, attributes) if listed else ())
                 result = attributes_of(row)
             elif guarded:
                 raise FsError(errno.EEXIST)
@@ -130,8 +133,8 @@ class CreateOperations(LookupOperations):
             self.finish(lsn)
         return result, made
 
-    def _add(self, parent: InodeRow, name: bytes, row: InodeRow) -> int:
-        """Commits a new inode and its entry; returns the LSN."""
+    def _add(self, parent: InodeRow, name: bytes, row: InodeRow, acl: tuple[RowOp, ...]) -> int:
+        """Commits a new inode, its entry, and its list where it has one; returns the LSN."""
         is_directory = row.kind == DIRECTORY
         if is_directory and parent.nlink >= LINK_MAX:
             raise FsError(errno.EMLINK)
@@ -145,6 +148,7 @@ class CreateOperations(LookupOperations):
             PutInode(row, False),
             PutDirent(parent.ino, name, self.number(), row.ino, row.kind),
             PutInode(new_parent, False),
+            *acl,
         )
         lsn = self.commit(ops, inodes=1, new=row.ino)
         if is_directory:

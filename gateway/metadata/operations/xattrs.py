@@ -75,18 +75,24 @@ class XattrOperations(LookupOperations):
     def _counted(self, row: InodeRow, name: bytes, old: bytes | None, value: bytes | None) -> InodeRow:
         """The row after one attribute went from `old` to `value` (None: not there). Raises ENOSPC."""
         new = self.changed(row, self.clock.now_ns())
-        names = row.xattr_name_bytes + (len(name) + 1) * ((value is not None) - (old is not None))
-        values = row.xattr_value_bytes + len(value or b"") - len(old or b"")
-        # Where the sums were wrong (fsck tells), they must not make a record that cannot be read.
-        new.xattr_name_bytes, new.xattr_value_bytes = max(0, names), max(0, values)
-        if value is not None and (
-            new.xattr_name_bytes > XATTR_NAMES_MAX_BYTES or new.xattr_value_bytes > XATTR_VALUES_MAX_BYTES
-        ):
-            raise FsError(errno.ENOSPC)
+        count_xattr(new, name, old, value)
         return new
 
     def _commit_xattr(self, op: RowOp, new: InodeRow) -> int:
         return self.commit((op, PutInode(new, self.keeps_data(new))))
+
+
+def count_xattr(row: InodeRow, name: bytes, old: bytes | None, value: bytes | None) -> None:
+    """Brings the sums of a row, which is nobody else's yet, to after one attribute went from `old` to `value` (None: not
+    there). Raises ENOSPC."""
+    names = row.xattr_name_bytes + (len(name) + 1) * ((value is not None) - (old is not None))
+    values = row.xattr_value_bytes + len(value or b"") - len(old or b"")
+    # Where the sums were wrong (fsck tells), they must not make a record that cannot be read.
+    row.xattr_name_bytes, row.xattr_value_bytes = max(0, names), max(0, values)
+    if value is not None and (
+        row.xattr_name_bytes > XATTR_NAMES_MAX_BYTES or row.xattr_value_bytes > XATTR_VALUES_MAX_BYTES
+    ):
+        raise FsError(errno.ENOSPC)
 
 
 def _check_name(name: bytes) -> None:

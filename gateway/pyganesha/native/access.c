@@ -7,12 +7,14 @@
 
 #include <sys/stat.h>
 
+#include "nfs4_acls.h"
+
 static bool is_root(void)
 {
 	return op_ctx->creds.caller_uid == 0;
 }
 
-static bool in_group(uint32_t gid)
+bool pyg_caller_in_group(uint32_t gid)
 {
 	if (op_ctx->creds.caller_gid == gid)
 		return true;
@@ -29,7 +31,7 @@ static bool allowed(const struct pyganesha_attributes *a, uint32_t wanted)
 
 	if (op_ctx->creds.caller_uid == a->uid)
 		bits >>= 6;
-	else if (in_group(a->gid))
+	else if (pyg_caller_in_group(a->gid))
 		bits >>= 3;
 	return (bits & wanted) == wanted;
 }
@@ -41,38 +43,69 @@ static bool sticky_forbids(const struct pyganesha_attributes *directory, const s
 	return (directory->mode & S_ISVTX) && uid != directory->uid && uid != victim->uid;
 }
 
-/* Whether the caller may make names in a directory. `out`, unless NULL: its attributes, for others than root. */
-fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *directory, struct pyganesha_attributes *out)
+/* `wanted` as of `allowed`, where the mode says it; `access` what that is where a list does. */
+static fsal_status_t check(struct pyg_export *x, const struct pyganesha_attributes *a, uint32_t wanted, uint32_t access)
 {
+	fsal_acl_t *acl;
+	fsal_status_t status;
+	bool may;
+
+	if (is_root())
+		return pyg_status(ERR_FSAL_NO_ERROR);
+	if (!(a->mode & PYG_MODE_ACL))
+		return pyg_status(allowed(a, wanted) ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
+	status = pyg_acl_of(x, a, &acl);
+	if (FSAL_IS_ERROR(status))
+		return status;
+	may = pyg_acl_allows(acl, a, access);
+	nfs4_acl_release_entry(acl);
+	return pyg_status(may ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
+}
+
+/* Whether the caller may make names of objects of a type in a directory. */
+fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *directory, object_file_type_t made)
+{
+	uint32_t adds = made == DIRECTORY ? FSAL_ACE_PERM_ADD_SUBDIRECTORY : FSAL_ACE_PERM_ADD_FILE;
 	struct pyganesha_attributes a;
 	fsal_status_t status;
 
 	if (is_root())
 		return pyg_status(ERR_FSAL_NO_ERROR);
 	status = pyg_get_attributes(x, &directory->key, &a);
-	if (FSAL_IS_ERROR(status))
-		return status;
-	if (!allowed(&a, 3))
-		return pyg_status(ERR_FSAL_ACCESS);
-	if (out)
-		*out = a;
-	return status;
+	return FSAL_IS_ERROR(status) ? status : check(x, &a, 3, FSAL_ACE_PERM_EXECUTE | adds);
+}
+
+/* Whoever may not take names out of a directory may take one whose object has a list that lets him delete it (RFC 8881, 6.2.1.3.2).
+ * Where the directory's list lets him make names, the owner has that of an object without one. */
+static bool own_list_lets_go(struct pyg_export *x, const struct pyganesha_attributes *directory,
+			     const struct pyganesha_attributes *victim)
+{
+	if (victim->mode & PYG_MODE_ACL)
+		return !FSAL_IS_ERROR(check(x, directory, 1, FSAL_ACE_PERM_EXECUTE)) &&
+		       !FSAL_IS_ERROR(check(x, victim, 0, FSAL_ACE_PERM_DELETE));
+	return (directory->mode & PYG_MODE_ACL) && op_ctx->creds.caller_uid == victim->uid &&
+	       !FSAL_IS_ERROR(check(x, directory, 3, FSAL_ACE_PERM_EXECUTE | FSAL_ACE_PERM_ADD_FILE));
 }
 
 fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *directory, const struct pyg_key *victim)
 {
 	struct pyganesha_attributes parent, a;
-	fsal_status_t status;
+	fsal_status_t may, status;
 
 	if (is_root())
 		return pyg_status(ERR_FSAL_NO_ERROR);
-	status = pyg_may_enter(x, directory, &parent);
-	if (FSAL_IS_ERROR(status) || !(parent.mode & S_ISVTX))
+	status = pyg_get_attributes(x, &directory->key, &parent);
+	if (FSAL_IS_ERROR(status))
 		return status;
+	may = check(x, &parent, 3, FSAL_ACE_PERM_EXECUTE | FSAL_ACE_PERM_DELETE_CHILD);
+	if (FSAL_IS_ERROR(may) ? may.major != ERR_FSAL_ACCESS || !x->acls : !(parent.mode & S_ISVTX))
+		return may;
 	status = pyg_get_attributes(x, victim, &a);
-	if (!FSAL_IS_ERROR(status) && sticky_forbids(&parent, &a))
-		status = pyg_status(ERR_FSAL_PERM);
-	return status;
+	if (FSAL_IS_ERROR(status))
+		return FSAL_IS_ERROR(may) ? may : status;
+	if (FSAL_IS_ERROR(may) && !own_list_lets_go(x, &parent, &a))
+		return may;
+	return pyg_status(sticky_forbids(&parent, &a) ? ERR_FSAL_PERM : ERR_FSAL_NO_ERROR);
 }
 
 /* A directory that moves gets another "..": that is a write to it. */
@@ -84,14 +117,12 @@ fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved)
 	if (is_root() || moved->handle.type != DIRECTORY)
 		return pyg_status(ERR_FSAL_NO_ERROR);
 	status = pyg_get_attributes(x, &moved->key, &a);
-	if (!FSAL_IS_ERROR(status) && !allowed(&a, 2))
-		status = pyg_status(ERR_FSAL_ACCESS);
-	return status;
+	return FSAL_IS_ERROR(status) ? status : check(x, &a, 2, FSAL_ACE_PERM_ADD_SUBDIRECTORY);
 }
 
-fsal_status_t pyg_may_write(const struct pyganesha_attributes *a)
+fsal_status_t pyg_may_write(struct pyg_export *x, const struct pyganesha_attributes *a)
 {
-	return pyg_status(is_root() || allowed(a, 2) ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
+	return check(x, a, 2, FSAL_ACE_PERM_WRITE_DATA);
 }
 
 /* Whether the caller may make an object with such attributes: a device takes root, and nobody else gives away what he makes.
@@ -100,7 +131,7 @@ fsal_status_t pyg_may_make(object_file_type_t type, const struct pyg_set_attribu
 {
 	bool device = type == BLOCK_FILE || type == CHARACTER_FILE;
 	bool owner = (set->mask & PYG_SET_UID) && set->uid != op_ctx->creds.caller_uid;
-	bool group = (set->mask & PYG_SET_GID) && !in_group(set->gid);
+	bool group = (set->mask & PYG_SET_GID) && !pyg_caller_in_group(set->gid);
 
 	return pyg_status(!is_root() && (device || owner || group) ? ERR_FSAL_PERM : ERR_FSAL_NO_ERROR);
 }
@@ -122,7 +153,8 @@ fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *
 		return status;
 	if (type == DIRECTORY && (wanted & 2) && (a.mode & S_ISVTX) && op_ctx->creds.caller_uid != a.uid)
 		return pyg_status(ERR_FSAL_PERM);
-	return pyg_status(allowed(&a, wanted) ? ERR_FSAL_NO_ERROR : ERR_FSAL_ACCESS);
+	/* As Ganesha answers ACCESS. */
+	return check(x, &a, wanted, wanted & 2 ? FSAL_ACE_PERM_WRITE_DATA : FSAL_ACE_PERM_READ_DATA);
 }
 
 /* Mode bits that a change takes away from a file: another owner or group takes set-id bits, so does another size by others than
@@ -142,7 +174,7 @@ fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, 
 		return status;
 	group = set->mask & PYG_SET_GID ? set->gid : a.gid;
 	if (mode) {
-		if (!is_root() && !in_group(group))
+		if (!is_root() && !pyg_caller_in_group(group))
 			set->mode &= ~S_ISGID;
 	} else if (a.mode & (S_ISUID | S_ISGID)) {
 		set->mask |= PYG_SET_MODE;

@@ -76,6 +76,8 @@ cdef object set_attributes_of(object fs, const pyg_set_attributes *given):
         result.atime_ns = given.atime_ns
     if mask & PYG_SET_MTIME:
         result.mtime_ns = given.mtime_ns
+    if mask & PYG_SET_ACL:
+        result.acl = <bytes>given.acl[:given.acl_length]
     return result
 
 

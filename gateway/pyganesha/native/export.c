@@ -103,6 +103,11 @@ static bool supports(struct fsal_export *export, fsal_fsinfo_options_t option)
 	return module_supports(export, option);
 }
 
+static fsal_aclsupp_t acl_support(struct fsal_export *export)
+{
+	return container_of(export, struct pyg_export, export)->acls ? FSAL_ACLSUPPORT_ALLOW | FSAL_ACLSUPPORT_DENY : 0;
+}
+
 /* With room behind it for the open flags: pyg_fd_of. */
 static struct state_t *alloc_state(struct fsal_export *export, enum state_type type, struct state_t *related)
 {
@@ -126,6 +131,7 @@ fsal_status_t pyg_create_export(struct fsal_module *module, void *parse_node, st
 	x->export.exp_ops.fs_supported_attrs = supported_attributes;
 	module_supports = x->export.exp_ops.fs_supports;
 	x->export.exp_ops.fs_supports = supports;
+	x->export.exp_ops.fs_acl_support = acl_support;
 	x->export.fsal = module;
 	x->export.up_ops = up_ops;
 	if (load_config_from_node(parse_node, &pyg_export_block, x, true, errors) != 0) {

@@ -95,6 +95,7 @@ cdef public int pyg_py_create_export(pyg_export *x) noexcept with gil:
         x.reads_async = x.io == NULL and type(fs).read_async is not Fsal.read_async
         pyg_share(x, fs.calls_max)
         x.xattrs = bool(fs.has_xattrs)
+        x.acls = bool(fs.has_acls)
         upcalls = Upcalls()
         upcalls.x = x
         fs.upcalls = upcalls

@@ -18,6 +18,20 @@ cdef public int pyg_py_setattr(pyg_export *x, uint64_t inode, const pyg_set_attr
         return failed(x, "setattr", failure)
 
 
+cdef public int pyg_py_getacl(pyg_export *x, uint64_t inode, char **content, size_t *length) noexcept with gil:
+    cdef bytes acl
+    cdef char *copy
+    try:
+        acl = <bytes?>(<object>x.fs).getacl(inode)
+        copy = <char *>gsh_malloc(len(acl) + 1)
+        memcpy(copy, <const char *>acl, len(acl) + 1)
+        content[0] = copy
+        length[0] = len(acl)
+        return ERR_FSAL_NO_ERROR
+    except BaseException as failure:
+        return failed(x, "getacl", failure)
+
+
 cdef public int pyg_py_lookup(pyg_export *x, uint64_t directory, const char *name, pyganesha_attributes *out) noexcept with gil:
     try:
         fill(out, (<object>x.fs).lookup(directory, <bytes>name))

@@ -83,6 +83,7 @@ struct pyg_export {
 	const struct pyganesha_gate *gate; /* NULL: nothing is limited */
 	bool reads_async; /* Fsal.read_async is overridden */
 	bool xattrs; /* Fsal.has_xattrs */
+	bool acls; /* Fsal.has_acls */
 	struct pyg_usage usage;
 	struct pyg_shared *shared; /* from the time its Fsal is known */
 };
@@ -118,7 +119,14 @@ enum {
 	PYG_SET_MTIME = 32,
 	PYG_SET_ATIME_NOW = 64,
 	PYG_SET_MTIME_NOW = 128,
+	PYG_SET_ACL = 256,
 };
+
+/* In the mode of attributes, above all bits of clients: the inode has a list of its own. */
+#define PYG_MODE_ACL 0x10000
+
+/* A list of 400 entries as Python takes it (docs/formats/acl.md). */
+#define PYG_ACL_BYTES_MAX (4 + 400 * 12)
 
 struct pyg_set_attributes {
 	uint32_t mask;
@@ -128,6 +136,8 @@ struct pyg_set_attributes {
 	uint64_t size;
 	int64_t atime_ns;
 	int64_t mtime_ns;
+	size_t acl_length; /* bytes; 0 with PYG_SET_ACL: one that Python refuses */
+	char acl[PYG_ACL_BYTES_MAX];
 };
 
 struct pyg_caller {
@@ -191,6 +201,8 @@ void pyg_log(int level, const char *text);
 struct pyg_export *pyg_current_export(void);
 struct pyg_object *pyg_object_of(struct fsal_obj_handle *handle);
 struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
+/* Without a list; with one where there are any. The list holds a reference: fsal_release_attrs. */
+void pyg_fill_plain(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
 void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
 void pyg_key_to_wire(const struct pyg_key *key, uint8_t wire[PYG_WIRE_BYTES]);
 bool pyg_key_from_wire(const struct gsh_buffdesc *wire, struct pyg_key *key); /* false: nothing that we ever made */
@@ -230,13 +242,22 @@ struct fsal_fd *pyg_fd_of(struct state_t *state);
 fsal_status_t pyg_may_access(struct pyg_export *x, struct pyg_object *o, struct state_t *state, fsal_openflags_t wanted, bool bypass);
 
 /* access.c: what the caller of this operation may do. Root, and what Ganesha does by itself, may everything. */
-fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *directory, struct pyganesha_attributes *out);
+fsal_status_t pyg_may_enter(struct pyg_export *x, const struct pyg_object *directory, object_file_type_t made);
 fsal_status_t pyg_may_remove(struct pyg_export *x, const struct pyg_object *directory, const struct pyg_key *victim);
 fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved);
-fsal_status_t pyg_may_write(const struct pyganesha_attributes *a);
+fsal_status_t pyg_may_write(struct pyg_export *x, const struct pyganesha_attributes *a);
 fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *o, uint32_t wanted); /* 4 read, 2 write */
 fsal_status_t pyg_may_make(object_file_type_t type, const struct pyg_set_attributes *set);
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set);
+
+bool pyg_caller_in_group(uint32_t gid);
+
+/* acl.c */
+fsal_status_t pyg_acl_of(struct pyg_export *x, const struct pyganesha_attributes *a, fsal_acl_t **out);
+fsal_status_t pyg_fill_acl(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out);
+fsal_acl_t *pyg_acl_of_nobody(void);
+size_t pyg_acl_to_bytes(const fsal_acl_t *acl, char out[PYG_ACL_BYTES_MAX]);
+bool pyg_acl_allows(const fsal_acl_t *acl, const struct pyganesha_attributes *a, uint32_t wanted);
 
 /* io.c, for the asynchronous Python reads */
 void pyg_io_complete(struct pyg_io_call *call, int status, size_t amount, bool flag);

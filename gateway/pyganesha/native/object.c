@@ -104,7 +104,7 @@ static int64_t ns_of(const struct timespec *t)
 	return ns;
 }
 
-void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out)
+void pyg_fill_plain(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out)
 {
 	out->type = pyg_type_of(a->kind);
 	out->filesize = a->size;
@@ -127,12 +127,21 @@ void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes
 	/* Attributes change through Ganesha, which then asks anew, or an up-call says so: they never expire. */
 	out->expire_time_attr = -1;
 	out->supported = pyg_supported_attributes(x);
-	out->valid_mask = out->supported;
+	out->valid_mask = out->supported & ~ATTR_ACL;
+}
+
+void pyg_fill_attributes(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out)
+{
+	pyg_fill_plain(x, a, out);
+	if (x->acls && FSAL_IS_ERROR(pyg_fill_acl(x, a, out)) && FSAL_TEST_MASK(out->request_mask, ATTR_ACL)) {
+		out->acl = pyg_acl_of_nobody();
+		out->valid_mask |= ATTR_ACL;
+	}
 }
 
 attrmask_t pyg_supported_attributes(const struct pyg_export *x)
 {
-	return pyg_module.fsal.fs_info.supported_attrs | (x->xattrs ? ATTR4_XATTR : 0);
+	return pyg_module.fsal.fs_info.supported_attrs | (x->xattrs ? ATTR4_XATTR : 0) | (x->acls ? ATTR_ACL : 0);
 }
 
 struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pyganesha_attributes *a, struct fsal_attrlist *out)
@@ -155,7 +164,7 @@ struct fsal_obj_handle *pyg_object_new(struct pyg_export *x, const struct pygane
 
 void pyg_fill_set(const struct fsal_attrlist *in, struct pyg_set_attributes *out)
 {
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, offsetof(struct pyg_set_attributes, acl));
 	if (!in)
 		return;
 	if (FSAL_TEST_MASK(in->valid_mask, ATTR_MODE)) {
@@ -185,6 +194,10 @@ void pyg_fill_set(const struct fsal_attrlist *in, struct pyg_set_attributes *out
 	} else if (FSAL_TEST_MASK(in->valid_mask, ATTR_MTIME)) {
 		out->mask |= PYG_SET_MTIME;
 		out->mtime_ns = ns_of(&in->mtime);
+	}
+	if (FSAL_TEST_MASK(in->valid_mask, ATTR_ACL)) {
+		out->mask |= PYG_SET_ACL;
+		out->acl_length = pyg_acl_to_bytes(in->acl, out->acl);
 	}
 }
 

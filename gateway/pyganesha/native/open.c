@@ -41,7 +41,7 @@ static bool verifier_matches(struct pyg_export *x, const struct pyganesha_attrib
 {
 	struct fsal_attrlist attrs = { 0 };
 
-	pyg_fill_attributes(x, a, &attrs);
+	pyg_fill_plain(x, a, &attrs);
 	return check_verifier_attrlist(&attrs, verifier, false);
 }
 
@@ -97,7 +97,7 @@ static fsal_status_t create(struct pyg_export *x, struct pyg_object *directory, 
 			    const struct fsal_attrlist *attrs_in, struct pyganesha_attributes *a, bool *created)
 {
 	int mode = how >= FSAL_EXCLUSIVE ? PYG_EXCLUSIVE : how == FSAL_GUARDED ? PYG_GUARDED : PYG_UNCHECKED;
-	fsal_status_t status = pyg_may_enter(x, directory, NULL);
+	fsal_status_t status = pyg_may_enter(x, directory, REGULAR_FILE);
 	struct pyg_set_attributes set;
 	struct pyg_caller caller;
 
@@ -119,7 +119,7 @@ static fsal_status_t take_existing(struct pyg_export *x, struct pyg_object *o, f
 	if (FSAL_IS_ERROR(status) || !(flags & FSAL_O_TRUNC))
 		return status;
 	/* Ganesha checks the caller's access to the file only when we are back. */
-	status = pyg_may_write(a);
+	status = pyg_may_write(x, a);
 	if (!FSAL_IS_ERROR(status))
 		status = pyg_opens_check(&x->shared->opens, o->key.inode, FSAL_O_WRITE, false);
 	if (!FSAL_IS_ERROR(status))

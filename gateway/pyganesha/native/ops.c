@@ -48,7 +48,7 @@ static fsal_status_t make_directory(struct fsal_obj_handle *parent, const char *
 	fsal_status_t status;
 
 	pyg_fill_set(attrs_in, &set);
-	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	status = pyg_may_enter(x, pyg_object_of(parent), DIRECTORY);
 	if (!FSAL_IS_ERROR(status))
 		status = pyg_may_make(DIRECTORY, &set);
 	if (FSAL_IS_ERROR(status))
@@ -67,7 +67,7 @@ static fsal_status_t make_symlink(struct fsal_obj_handle *parent, const char *na
 	fsal_status_t status;
 
 	pyg_fill_set(attrs_in, &set);
-	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	status = pyg_may_enter(x, pyg_object_of(parent), REGULAR_FILE);
 	if (!FSAL_IS_ERROR(status))
 		status = pyg_may_make(SYMBOLIC_LINK, &set);
 	if (FSAL_IS_ERROR(status))
@@ -87,7 +87,7 @@ static fsal_status_t make_node(struct fsal_obj_handle *parent, const char *name,
 	fsal_status_t status;
 
 	pyg_fill_set(attrs_in, &set);
-	status = pyg_may_enter(x, pyg_object_of(parent), NULL);
+	status = pyg_may_enter(x, pyg_object_of(parent), REGULAR_FILE);
 	if (!FSAL_IS_ERROR(status))
 		status = pyg_may_make(type, &set);
 	if (FSAL_IS_ERROR(status))
@@ -133,9 +133,12 @@ static fsal_status_t get_attributes(struct fsal_obj_handle *handle, struct fsal_
 	struct pyganesha_attributes a;
 	fsal_status_t status = pyg_get_attributes(x, &pyg_object_of(handle)->key, &a);
 
-	if (!FSAL_IS_ERROR(status))
-		pyg_fill_attributes(x, &a, attrs_out);
-	else if (FSAL_TEST_MASK(attrs_out->request_mask, ATTR_RDATTR_ERR))
+	if (!FSAL_IS_ERROR(status)) {
+		pyg_fill_plain(x, &a, attrs_out);
+		if (x->acls)
+			status = pyg_fill_acl(x, &a, attrs_out);
+	}
+	if (FSAL_IS_ERROR(status) && FSAL_TEST_MASK(attrs_out->request_mask, ATTR_RDATTR_ERR))
 		attrs_out->valid_mask = ATTR_RDATTR_ERR;
 	return status;
 }
@@ -148,7 +151,7 @@ static fsal_status_t set_attributes(struct fsal_obj_handle *handle, bool bypass,
 	struct pyg_caller caller;
 	fsal_status_t status;
 
-	if (FSAL_TEST_MASK(attrs->valid_mask, ATTR_ACL))
+	if (FSAL_TEST_MASK(attrs->valid_mask, ATTR_ACL) && !x->acls)
 		return pyg_status(ERR_FSAL_ATTRNOTSUPP);
 	if (FSAL_TEST_MASK(attrs->valid_mask, ATTR_SIZE)) {
 		if (handle->type != REGULAR_FILE)
@@ -190,7 +193,9 @@ static fsal_status_t may_rename(struct pyg_export *x, struct pyg_object *moved, 
 	fsal_status_t status = pyg_may_remove(x, from, &moved->key);
 
 	if (!FSAL_IS_ERROR(status))
-		status = victim ? pyg_may_remove(x, to, victim) : pyg_may_enter(x, to, NULL);
+		status = pyg_may_enter(x, to, moved->handle.type);
+	if (!FSAL_IS_ERROR(status) && victim)
+		status = pyg_may_remove(x, to, victim);
 	if (!FSAL_IS_ERROR(status) && from->key.inode != to->key.inode)
 		status = pyg_may_move(x, moved);
 	return status;

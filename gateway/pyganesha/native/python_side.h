@@ -22,6 +22,7 @@ int pyg_py_statfs(struct pyg_export *x, uint64_t inode, struct pyg_fs_info *out)
 
 int pyg_py_getattr(struct pyg_export *x, uint64_t inode, uint64_t generation, struct pyganesha_attributes *out);
 int pyg_py_setattr(struct pyg_export *x, uint64_t inode, const struct pyg_set_attributes *set, const struct pyg_caller *caller);
+int pyg_py_getacl(struct pyg_export *x, uint64_t inode, char **content, size_t *length); /* gsh_malloc'ed */
 int pyg_py_lookup(struct pyg_export *x, uint64_t directory, const char *name, struct pyganesha_attributes *out);
 int pyg_py_create(struct pyg_export *x, uint64_t directory, const char *name, int how, const struct pyg_set_attributes *set,
 		  const struct pyg_caller *caller, struct pyganesha_attributes *out, bool *created);

@@ -31,7 +31,7 @@ cdef extern from "pyganesha_gate.h" nogil:
 cdef extern from "native.h" nogil:
     const char *PYGANESHA_PACKAGE
     int PYG_SET_MODE, PYG_SET_UID, PYG_SET_GID, PYG_SET_SIZE
-    int PYG_SET_ATIME, PYG_SET_MTIME, PYG_SET_ATIME_NOW, PYG_SET_MTIME_NOW
+    int PYG_SET_ATIME, PYG_SET_MTIME, PYG_SET_ATIME_NOW, PYG_SET_MTIME_NOW, PYG_SET_ACL
     int ERR_FSAL_NO_ERROR, ERR_FSAL_SERVERFAULT, ERR_FSAL_BAD_INIT
     struct pyg_usage:
         uint64_t reads, read_bytes, writes, written_bytes
@@ -48,11 +48,14 @@ cdef extern from "native.h" nogil:
         const pyganesha_gate *gate
         cbool reads_async
         cbool xattrs
+        cbool acls
         pyg_usage usage
     struct pyg_set_attributes:
         uint32_t mask, mode, uid, gid
         uint64_t size
         int64_t atime_ns, mtime_ns
+        size_t acl_length
+        char *acl
     struct pyg_caller:
         uint32_t uid, gid, ngroups
         const uint32_t *groups
