@@ -29,6 +29,7 @@ NOT_HERE = {"nftables.service"}
 OURS = (
     "caudal.service",
     "caudal-smb.service",
+    "caudal-winbind.service",
     "caudal-admin.service",
     "caudal-firstboot.service",
     "caudal-first-token.service",
