@@ -61,6 +61,14 @@ def reach(address: str, port: int) -> bool:
         return False
 
 
+def own_address(peer: str) -> str:
+    """The address of this machine from which it reaches another; nothing is sent."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        asked.connect((peer, 389))
+        return str(asked.getsockname()[0])
+
+
 def net_of(conf: Path, krb5_conf: Path) -> Net:
     """Samba's program with a configuration of ours."""
 
@@ -143,13 +151,20 @@ def _words(said: str) -> str:
 class Membership:
     """Of one machine in one domain."""
 
-    def __init__(self, paths: Paths, share: smb.Smb, net: Net, reach: Reach = reach) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        share: smb.Smb,
+        net: Net,
+        reach: Reach = reach,
+        own_address: Callable[[str], str] = own_address,
+    ) -> None:
         if share.domain is None:
             raise ConfigError(
                 f"{paths.smb_config} names no domain", 'add: [domain] and below it realm = "CORP.EXAMPLE"'
             )
         self._paths, self._share, self._domain = paths, share, share.domain
-        self._net, self._reach = net, reach
+        self._net, self._reach, self._own_address = net, reach, own_address
 
     @property
     def state(self) -> Path:
@@ -209,7 +224,8 @@ class Membership:
         made = domain.wanted(self._domain)
         self._configure_net(made)
         self.check_surroundings()
-        words = ["ads", "join", "-U", account]
+        # Without Kerberos there would be a join by NTLM, which domains refuse, and no user by Kerberos afterwards.
+        words = ["ads", "join", "--no-dns-updates", "--use-kerberos=required", "-U", account]
         if self._domain.ou:
             words.append(f"createcomputer={self._domain.ou}")
         return self._join(made, words, password)
@@ -234,6 +250,16 @@ class Membership:
         self._serve()
         return made
 
+    def register(self, made: Member) -> str:
+        """Has the domain's DNS know the machine; returns what is left to be done by hand."""
+        controller = self.check_surroundings()
+        name, own = f"{made.name}.{made.realm}".lower(), self._own_address(controller)
+        if self._net(["ads", "dns", "register", "-P", name, own], "").status == 0:
+            return f"DNS knows it as {name}"
+        return (
+            f"DNS did not take its name: enter {name} with the address {own}, or Kerberos finds no way to it"
+        )
+
     def show(self) -> str:
         """What there is to say of a sound membership. Raises JoinError or ConfigError for one that is not."""
         made = self._made()
@@ -255,7 +281,7 @@ class Membership:
         made = self._made()
         self._configure_net(made)
         self.check_surroundings()
-        done = self._net(["ads", "leave", "-U", account], password)
+        done = self._net(["ads", "leave", "--use-kerberos=required", "-U", account], password)
         if done.status:
             raise JoinError(f"leaving failed: {_words(done.text)}", explained(done.text))
         self.forget()
@@ -344,7 +370,7 @@ def _done(membership: Membership, arguments: argparse.Namespace) -> str:
     else:
         made = membership.join(arguments.account, _password(arguments.account))
     restart_services(as_member=True)
-    return f"member of {made.realm} as {made.name}"
+    return f"member of {made.realm} as {made.name}; {membership.register(made)}"
 
 
 if __name__ == "__main__":

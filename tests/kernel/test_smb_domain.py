@@ -31,6 +31,7 @@ pytestmark = [
 USER, USER_PASSWORD = "ada", "Her-own-w0rd"
 OTHER_PASSWORD = "Not-her-own-w0rd"
 BY_PASSWORD = f"{SHORT}\\{USER}%{USER_PASSWORD}"
+JOINED = f"member of {REALM} as {NAME}; DNS knows it as {NAME.lower()}.{REALM.lower()}"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,8 @@ def test_local_users_are_served_before_the_join(machine: Machine, directory: Dir
 @pytest.fixture(scope="module")
 def member(machine: Machine, directory: Directory, uid: int) -> Machine:
     joined = machine.join(ADMINISTRATOR, password=PASSWORD)
-    assert (joined.status, said(joined)) == (0, f"member of {REALM} as {NAME}"), joined.output
+    assert (joined.status, said(joined)) == (0, JOINED), joined.output
+    assert machine.client.address in directory.addresses(NAME)
     assert f"{NAME}$" in directory.computers()
     machine.serve()
     return machine
@@ -211,7 +213,7 @@ def test_another_machine_with_the_state_directory_is_the_member(
     blob = other.client.work / "blob"
     directory.blob(NAME, blob)
     joined = other.join("--blob", str(blob))
-    assert (joined.status, said(joined)) == (0, f"member of {REALM} as {NAME}"), joined.output
+    assert (joined.status, said(joined)) == (0, JOINED), joined.output
     other.serve()
     done = smbclient(other.client, directory, BY_PASSWORD, "put /etc/hostname team/password-3")
     assert done.returncode == 0, done.stdout + done.stderr + other.logs()

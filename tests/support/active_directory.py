@@ -26,7 +26,7 @@ class Directory:
         self._conf = folder / "etc/smb.conf"
         self._controller: Daemon | None = None
 
-    def tool(self, *words: str, password: str = PASSWORD) -> str:
+    def tool(self, *words: str) -> str:
         """samba-tool, at the controller's own files."""
         done = subprocess.run(["samba-tool", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"samba-tool {' '.join(words[:2])}: {done.stdout}{done.stderr}"
@@ -46,7 +46,6 @@ class Directory:
         for kind in (
             "pid directory",
             "ncalrpc dir",
-            "winbindd socket directory",
             "ntp signd socket directory",
         ):
             options[kind] = run / kind.split()[0]
@@ -64,6 +63,8 @@ class Directory:
             *(f"--option={name}={value}" for name, value in options.items()),
         )
         (run / "pid").mkdir(exist_ok=True)
+        # Its winbindd is where the C library looks for one: in the test run's own /run.
+        Path("/run/samba").mkdir(exist_ok=True)
         command = [
             "samba",
             f"--configfile={self._conf}",
@@ -88,6 +89,11 @@ class Directory:
     def computers(self) -> set[str]:
         """The machines' accounts, as FILES$."""
         return set(self.tool("computer", "list", f"--configfile={self._conf}").split())
+
+    def addresses(self, name: str) -> str:
+        """What the domain's DNS says of a machine."""
+        who = ["-U", f"{ADMINISTRATOR}%{PASSWORD}", f"--configfile={self._conf}"]
+        return self.tool("dns", "query", self.address, REALM.lower(), name, "A", *who)
 
     def unit(self, name: str) -> None:
         """Makes an organizational unit."""

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT, answers, wait_until
 from tests.support.smb_share import PORT, mount_options
 
 UNITS: Final = ROOT / "appliance/files/caudal-appliance/usr/lib/systemd/system"
-FIRST_ID: Final = 3_000_000
+FIRST_ID: Final = 5_000_000
 LOCAL_USER, LOCAL_UID, LOCAL_PASSWORD = "eve", 20001, "correct-horse"
 NAME: Final = "FILES"
 CONFIG: Final = """\
@@ -23,7 +23,7 @@ share = "data"
 [domain]
 realm = "{realm}"
 first_id = {first_id}
-last_id = 4000000
+last_id = 6000000
 name = "{name}"
 {more}
 """
