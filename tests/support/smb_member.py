@@ -138,10 +138,16 @@ def smbclient(
     own = client.work / "smbclient"
     own.mkdir(exist_ok=True)
     places = ("private dir", "state directory", "cache directory", "lock directory", "pid directory")
-    lines = ["[global]", "client min protocol = SMB3", f"workgroup = {SHORT}", f"realm = {REALM}"]
+    lines = [
+        "[global]",
+        "client min protocol = SMB3",
+        f"workgroup = {SHORT}",
+        f"realm = {REALM}",
+        "create krb5 conf = no",
+    ]
     conf.write_text("\n".join([*lines, *(f"{place} = {own}" for place in places)]) + "\n")
     how = (
-        ["--use-kerberos=required", f"--use-krb5-ccache={ticket}"]
+        ["--use-kerberos=required", f"--use-krb5-ccache=FILE:{ticket}"]
         if ticket
         else ["--use-kerberos=off", "-U", user]
     )
