@@ -33,7 +33,7 @@ OTHER_IDS: Final = (70000, 89999)
 LOWEST_FIRST_ID: Final = 100_000
 LARGEST_ID: Final = 2**31 - 1
 LEAST_IDS: Final = 10_000
-RECORD_VERSION: Final = 1
+RECORD_FORMAT: Final = 1
 WINBIND_UNIT: Final = "caudal-winbind.service"
 """Runs where the machine is a member."""
 _REALM: Final = re.compile(r"[A-Z0-9]([A-Z0-9-]{0,62}[A-Z0-9])?(\.[A-Z0-9]([A-Z0-9-]{0,62}[A-Z0-9])?)+")
@@ -138,9 +138,9 @@ def member(state: Path) -> Member | None:
     file = record(state)
     try:
         found = json.loads(file.read_bytes())
-        if (version := found["version"]) > RECORD_VERSION:
+        if (kept := found["format"]) > RECORD_FORMAT:
             raise ConfigError(
-                f"{file} is of a later version ({version})", "install the version that wrote it"
+                f"{file} is of a later version (format {kept})", "install the version that wrote it"
             )
         return Member(*(str(found[key]) for key in ("realm", "workgroup", "name")))
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def member(state: Path) -> Member | None:
 
 def keep(state: Path, made: Member) -> None:
     """Written after the domain has the account: without the record nothing counts as a membership."""
-    data = {"version": RECORD_VERSION, "realm": made.realm, "workgroup": made.workgroup, "name": made.name}
+    data = {"format": RECORD_FORMAT, "realm": made.realm, "workgroup": made.workgroup, "name": made.name}
     write_atomically(record(state), json.dumps(data).encode(), 0o600)
 
 

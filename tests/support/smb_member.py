@@ -146,11 +146,7 @@ def smbclient(
         "create krb5 conf = no",
     ]
     conf.write_text("\n".join([*lines, *(f"{place} = {own}" for place in places)]) + "\n")
-    how = (
-        ["--use-kerberos=required", f"--use-krb5-ccache=FILE:{ticket}"]
-        if ticket
-        else ["--use-kerberos=off", "-U", user]
-    )
+    how = ["--use-kerberos=required"] if ticket else ["--use-kerberos=off", "-U", user]
     host = f"{NAME.lower()}.{REALM.lower()}"
     return subprocess.run(
         [
@@ -164,7 +160,7 @@ def smbclient(
             "-c",
             command,
         ],
-        env={**os.environ, "KRB5_CONFIG": str(directory.krb5_conf())},
+        env={**os.environ, "KRB5_CONFIG": str(directory.krb5_conf()), "KRB5CCNAME": f"FILE:{ticket}"},
         capture_output=True,
         text=True,
         check=False,

@@ -119,7 +119,7 @@ def test_only_a_membership_of_this_very_domain_counts(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b'{"version": 2}', b'"x"', b'{"version": "x"}', b"\xff"]
+    "content", [b"", b"{}", b"[]", b'{"format": 2}', b'"x"', b'{"format": "x"}', b"\xff"]
 )
 def test_a_record_that_cannot_be_read_is_told_and_local_users_are_served(
     paths: Paths, content: bytes
@@ -268,7 +268,7 @@ def test_the_record_is_as_documented(paths: Paths) -> None:
     (paths.state / "samba").mkdir()
     domain.keep(paths.state, MEMBER)
     assert json.loads(domain.record(paths.state).read_bytes()) == {
-        "version": 1,
+        "format": 1,
         "realm": "CORP.EXAMPLE",
         "workgroup": "CORP",
         "name": "FILES",
