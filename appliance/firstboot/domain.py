@@ -182,7 +182,7 @@ def settings(domain: Domain, as_member: Member) -> str:
     """Samba's, for [global].
 
     uids and gids follow from SIDs alone (rid), so they are the same on each machine. Users of other domains that are trusted
-    have none that would be, and are not let in.
+    have none that would be: theirs are below the least that is let in. (To trust no domain would keep local users out, too.)
     """
     low, high = OTHER_IDS
     idmap = f"idmap config {domain.workgroup}"
@@ -199,8 +199,7 @@ def settings(domain: Domain, as_member: Member) -> str:
 	idmap config * : rangesize = 2000
 	{idmap} : backend = rid
 	{idmap} : range = {domain.first_id}-{domain.last_id}
-	allow trusted domains = no
-	# Nobody of the domain is one of the system's users.
+	# Nobody of the domain is one of the system's users, and nobody of another domain gets in.
 	min domain uid = {LOWEST_FIRST_ID}
 	winbind use default domain = yes
 	winbind enum users = no

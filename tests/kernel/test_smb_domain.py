@@ -192,7 +192,7 @@ def test_another_machine_with_the_state_directory_is_the_member(
     member: Machine, directory: Directory, uid: int, client: uml.Client, ticket: Path
 ) -> None:
     """Another system image at its first boot, with another host name; and afterwards it leaves."""
-    member.stop()
+    member.stop(for_good=True)
     other = Machine(member.client, member.server, "second")
     notes = other.boot(state_of=member, more='ou = "Files"')
     assert not notes.strip()
@@ -210,9 +210,7 @@ def test_another_machine_with_the_state_directory_is_the_member(
     other.stop()
     assert f"no member of {REALM}" in other.first_boot()
     # Without a password, by a file of the domain's administrator.
-    blob = other.client.work / "blob"
-    directory.blob(NAME, blob)
-    joined = other.join("--blob", str(blob))
+    joined = other.join("--blob", other.blob(ADMINISTRATOR, PASSWORD))
     assert (joined.status, said(joined)) == (0, JOINED), joined.output
     other.serve()
     done = smbclient(other.client, directory, BY_PASSWORD, "put /etc/hostname team/password-3")

@@ -2,7 +2,6 @@
 test.
 """
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -98,35 +97,6 @@ class Directory:
     def unit(self, name: str) -> None:
         """Makes an organizational unit."""
         self.tool("ou", "create", f"OU={name}", f"--configfile={self._conf}")
-
-    def blob(self, machine: str, file: Path) -> None:
-        """Makes a machine's account, and the file by which it joins without a password."""
-        words = [f"domain={REALM.lower()}", f"machine_name={machine}", f"savefile={file}"]
-        folders = dict.fromkeys(
-            ("private dir", "lock directory", "state directory"), self.folder / "provision"
-        )
-        for folder in folders.values():
-            folder.mkdir(exist_ok=True)
-        options = [f"--option={kind}={folder}" for kind, folder in folders.items()]
-        done = subprocess.run(
-            [
-                "net",
-                f"--configfile={self._conf}",
-                *options,
-                "offlinejoin",
-                "provision",
-                *words,
-                "-U",
-                ADMINISTRATOR,
-                "-S",
-                self.address,
-            ],
-            env={**os.environ, "PASSWD": PASSWORD, "KRB5_CONFIG": str(self.krb5_conf())},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def krb5_conf(self) -> Path:
         """For clients on this side, which do not ask the domain's DNS."""

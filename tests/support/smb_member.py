@@ -63,14 +63,14 @@ class Machine:
         )
         state = f"cp -a {state_of.root}/var/lib/caudal" if state_of else "mkdir"
         self.client.run(
-            f"set -e\nhostname {self.name}\nmkdir -p {folders}\n{state} {self.root}/var/lib/caudal\n"
+            f"set -e\nmkdir -p {folders}\n{state} {self.root}/var/lib/caudal\n"
             "rm -rf /run/samba; mkdir -p /run/samba/ncalrpc /run/samba/cache\n"
             + "".join(
                 f"mkdir -p {folder}; mount -t tmpfs none {folder}; "
                 for folder in ("/var/lib/samba", "/var/cache/samba")
             )
             + f"\nmkdir -p /run/logs; mount -t nfs -o {mount_options(self.server.nfs_port)}"
-            f" {self.client.server_address}:{EXPORT} {self.root}/srv/smb\n"
+            f" {self.client.server_address}:{EXPORT} {self.root}/srv/smb\nhostname {self.name}\n"
         )
         self.configure(more, realm)
         return self.first_boot()
@@ -89,6 +89,15 @@ class Machine:
         command = f"cd {ROOT} && .venv/bin/python -m appliance.smb_join --root {self.root} {' '.join(words)}"
         return self.client.run(f"{command} <<'END'\n{password}\nEND\n", check=False, timeout_s=90)
 
+    def blob(self, account: str, password: str) -> str:
+        """What an administrator makes for the machine to join by: its account in the domain, and a file."""
+        file = f"{self.root}/blob"
+        self.client.run(
+            f"KRB5_CONFIG={self.root}/run/caudal/krb5.conf PASSWD={password} net --configfile={self.root}/run/caudal/smb-join.conf"
+            f" offlinejoin provision domain={REALM.lower()} machine_name={NAME} savefile={file} -U {account}"
+        )
+        return file
+
     def serve(self, *, winbind: bool = True) -> None:
         """What the units start."""
         env = f"KRB5_CONFIG={self.root}/run/caudal/krb5.conf"
@@ -104,11 +113,12 @@ class Machine:
                 )
         wait_until(lambda: answers(PORT, self.client.address), "smbd answers", 60)
 
-    def stop(self) -> None:
-        """Ends what `serve` started."""
+    def stop(self, *, for_good: bool = False) -> None:
+        """Ends what `serve` started; for_good: and the mount."""
         self.client.run(
             "for each in /run/*-of-test; do pid=$(cat $each); kill $pid; rm $each\n"
             "for i in $(seq 100); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done; done"
+            + (f"\numount {self.root}/srv/smb" if for_good else "")
         )
 
     def logs(self) -> str:

@@ -96,7 +96,9 @@ def test_ids_of_local_users_of_builtin_groups_and_of_the_domain_do_not_meet() ->
     text = domain.settings(Domain("CORP.EXAMPLE", "CORP"), MEMBER)
     assert "idmap config CORP : backend = rid\n" in text
     assert "idmap config CORP : range = 1000000-1999999999\n" in text
-    assert "allow trusted domains = no\n" in text
+    assert f"min domain uid = {domain.LOWEST_FIRST_ID}\n" in text, (
+        "who has a number of OTHER_IDS is not let in"
+    )
 
 
 def test_only_a_membership_of_this_very_domain_counts(paths: Paths) -> None:
