@@ -93,7 +93,7 @@ class Machine:
         """What an administrator makes for the machine to join by: its account in the domain, and a file."""
         file = f"{self.root}/blob"
         self.client.run(
-            f"KRB5_CONFIG={self.root}/run/caudal/krb5.conf PASSWD={password} net --configfile={self.root}/run/caudal/smb-join.conf"
+            f"cd {self.root}/run/caudal && KRB5_CONFIG=$PWD/krb5.conf PASSWD={password} net --configfile=smb-join.conf"
             f" offlinejoin provision domain={REALM.lower()} machine_name={NAME} savefile={file} -U {account}"
         )
         return file
