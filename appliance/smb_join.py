@@ -148,6 +148,10 @@ def _words(said: str) -> str:
     return " ".join(lines)[-400:] or "nothing"
 
 
+def _host_name(made: Member) -> str:
+    return f"{made.name}.{made.realm}".lower()
+
+
 class Membership:
     """Of one machine in one domain."""
 
@@ -252,8 +256,11 @@ class Membership:
 
     def register(self, made: Member) -> str:
         """Has the domain's DNS know the machine; returns what is left to be done by hand."""
-        controller = self.check_surroundings()
-        name, own = f"{made.name}.{made.realm}".lower(), self._own_address(controller)
+        name = _host_name(made)
+        try:
+            own = self._own_address(self.check_surroundings())
+        except (JoinError, OSError):
+            return f"DNS was not told its name, {name}: enter it with the machine's address"
         if self._net(["ads", "dns", "register", "-P", name, own], "").status == 0:
             return f"DNS knows it as {name}"
         return (
@@ -284,6 +291,9 @@ class Membership:
         done = self._net(["ads", "leave", "--use-kerberos=required", "-U", account], password)
         if done.status:
             raise JoinError(f"leaving failed: {_words(done.text)}", explained(done.text))
+        # The name would stay the deleted account's, and no other machine could enter itself by it.
+        words = ["ads", "dns", "unregister", "--use-kerberos=required", "-U", account, _host_name(made)]
+        self._net(words, password)
         self.forget()
 
     def forget(self) -> None:
@@ -334,6 +344,8 @@ def _arguments() -> argparse.Namespace:
     needs_account = not (arguments.blob or arguments.show or arguments.forget)
     if needs_account != bool(arguments.account):
         parser.error("ACCOUNT is for joining and --leave" if arguments.account else "which ACCOUNT joins?")
+    if "%" in arguments.account:
+        parser.error("ACCOUNT comes without its password, which everybody could see: it is asked for")
     return arguments
 
 

@@ -207,6 +207,7 @@ def test_another_machine_with_the_state_directory_is_the_member(
     left = other.join("--leave", ADMINISTRATOR, password=PASSWORD)
     assert (left.status, "no member" in said(left)) == (0, True), left.output
     assert f"{NAME}$" not in directory.computers()
+    assert other.client.address not in directory.addresses(NAME)
     other.stop()
     assert f"no member of {REALM}" in other.first_boot()
     # Without a password, by a file of the domain's administrator.
