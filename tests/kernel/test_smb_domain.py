@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import netns, uml
 from tests.support.active_directory import ADMINISTRATOR, PASSWORD, PROGRAMS, REALM, SHORT, Directory
-from tests.support.caudal import EXPORT, Caudal
+from tests.support.caudal import EXPORT, Caudal, undisturbed
 from tests.support.smb_member import (
     FIRST_ID,
     LOCAL_PASSWORD,
@@ -32,6 +32,13 @@ USER, USER_PASSWORD = "ada", "Her-own-w0rd"
 OTHER_PASSWORD = "Not-her-own-w0rd"
 BY_PASSWORD = f"{SHORT}\\{USER}%{USER_PASSWORD}"
 JOINED = f"member of {REALM} as {NAME}; DNS knows it as {NAME.lower()}.{REALM.lower()}"
+
+
+@pytest.fixture(scope="module")
+def shared(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
+    """With a longer lease than tests usually have: the mount is idle while others work the machine."""
+    with undisturbed(module_disk_path) as make:
+        yield make(options=("--grace-s", "30")).start()
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +219,7 @@ def test_another_machine_with_the_state_directory_is_the_member(
 
 
 def test_a_clock_that_is_wrong_is_told_with_what_to_do(machine: Machine) -> None:
-    """Last, since the client's kernel does not get over a clock that goes back in each of its mounts."""
+    """Last, so that no other test has it on a clock that jumps."""
     machine.client.run("date -s '+1 hour'")
     skewed = machine.join(ADMINISTRATOR, password=PASSWORD)
     assert skewed.status == 1
