@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from appliance.firstboot import configure, instance, smb
+from appliance.firstboot import configure, domain, instance, smb, smb_files
 from appliance.firstboot.data_disks import DataDisks, Settled
 from appliance.firstboot.host import Host, HostError, Paths
 from appliance.firstboot.instance import Told
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 SERVER_UNIT: Final = "caudal.service"
 ADMIN_UNIT: Final = "caudal-admin.service"
-SMB_UNIT: Final = "caudal-smb.service"
+RESOLVER_UNIT: Final = "systemd-resolved.service"
 MIRRORS_UNIT: Final = "caudal-mirrors.service"
 
 CheckStore = Callable[[Config], None]
@@ -53,6 +53,7 @@ class Boot:
         self._report = Report()
         self._part = "configuration"
         self._smb: smb.Smb | None = None
+        self._member: domain.Member | None = None
 
     def run(self) -> Report:
         """Everything up to the start of the server, or to what is missing for it."""
@@ -68,8 +69,10 @@ class Boot:
             self._host.start(SERVER_UNIT)
             if self._paths.fresh_mirrors.exists():
                 self._host.start(MIRRORS_UNIT)
+            if self._member is not None:
+                self._host.start(domain.WINBIND_UNIT)
             if self._smb is not None:
-                self._host.start(SMB_UNIT)
+                self._host.start(smb.SMB_UNIT)
         else:
             # The page that says what is missing takes the admin service's place.
             if self._paths.admin_settings.exists():
@@ -168,12 +171,10 @@ class Boot:
     def _prepare_smb(self, effective: Config, wanted: smb.Smb) -> None:
         point = self._paths.smb_mount
         point.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for name in ("samba", "samba/private"):
-            (effective.state / name).mkdir(mode=0o700, exist_ok=True)
-        write_atomically(
-            self._paths.smb_effective, smb.configuration(wanted, point, effective.state).encode(), 0o644
-        )
-        write_atomically(smb_shares.samba_file(StateDir(effective.state)), smb.for_the_server(wanted, point))
+        if domain.configure_resolver(wanted.domain, self._paths.domain_dns):
+            self._host.restart_if_running(RESOLVER_UNIT)
+        self._member, notes = smb_files.write(self._paths, effective.state, wanted)
+        self._report.notes += notes
         self._host.define_loopback(effective.export, effective.nfs_port, point)
 
     def _let_admin_in(self, given: Config, effective: Config) -> None:

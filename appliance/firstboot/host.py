@@ -43,6 +43,21 @@ class Paths:
         return self.run / "smb.conf"
 
     @property
+    def smb_join_conf(self) -> Path:
+        """What `caudal-smb-join` has Samba's programs read: a domain before the machine is its member."""
+        return self.run / "smb-join.conf"
+
+    @property
+    def smb_krb5_conf(self) -> Path:
+        """Of Samba's programs."""
+        return self.run / "krb5.conf"
+
+    @property
+    def domain_dns(self) -> Path:
+        """There where the domain has DNS servers that the network does not name."""
+        return self.root / "run/systemd/resolved.conf.d/caudal-domain.conf"
+
+    @property
     def smb_mount(self) -> Path:
         return self.root / "srv/smb"
 

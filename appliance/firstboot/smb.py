@@ -4,7 +4,8 @@
     encrypt = "required"      # or "desired": clients that cannot are let in, signed
     workgroup = "WORKGROUP"
 
-Without the file there is no SMB. Users are this machine's, with a password of Samba's (`caudal-smb-user`).
+Without the file there is no SMB. Users are this machine's, with a password of Samba's (`caudal-smb-user`), and those of the
+domain that a table `[domain]` names (domain.py).
 """
 
 import re
@@ -16,13 +17,16 @@ from typing import Any, Final
 
 import msgspec
 
+from appliance.firstboot.domain import Domain, Member, settings
+from appliance.firstboot.domain import checked as checked_domain
 from gateway import smb_shares
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.state import StateDir
 
-KEYS: Final = {"share", "encrypt", "workgroup"}
+KEYS: Final = {"share", "encrypt", "workgroup", "domain"}
 ENCRYPT: Final = {"required", "desired"}
+SMB_UNIT: Final = "caudal-smb.service"
 LOOPBACK: Final = ("127.0.0.1", "::1")
 RUN: Final = "/run/samba"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.$-]{0,62}")
@@ -36,6 +40,7 @@ class Smb:
     share: str = "data"
     encrypt: str = "required"
     workgroup: str = "WORKGROUP"
+    domain: Domain | None = None
 
 
 def read(file: Path) -> Smb | None:
@@ -52,9 +57,14 @@ def read(file: Path) -> Smb | None:
 def _checked(found: Mapping[str, Any], file: Path) -> Smb:
     if unknown := sorted(set(found) - KEYS):
         raise ConfigError(f"unknown key {unknown[0]} in {file}", f"known are {', '.join(sorted(KEYS))}")
-    if wrong := [key for key, value in found.items() if not isinstance(value, str)]:
+    texts = {key: value for key, value in found.items() if key != "domain"}
+    if wrong := [key for key, value in texts.items() if not isinstance(value, str)]:
         raise ConfigError(f"{wrong[0]} in {file} is no text", 'as: share = "data"')
-    smb = Smb(**found)
+    smb = Smb(**texts, domain=checked_domain(found["domain"], file) if "domain" in found else None)
+    if smb.domain is not None and "workgroup" in found:
+        raise ConfigError(
+            f"workgroup stands outside of [domain] in {file}", "put it into [domain], or leave it out"
+        )
     if not _NAME.fullmatch(smb.share) or smb_shares.key(smb.share) in smb_shares.RESERVED:
         raise ConfigError(
             f"{smb.share!r} cannot be the name of a share (in {file})", "letters, digits, hyphens"
@@ -73,17 +83,20 @@ def clients(config: Config) -> tuple[str, ...]:
     return (*config.clients, *(one for one in LOOPBACK if one not in config.clients))
 
 
-def configuration(smb: Smb, mount: Path, state: Path) -> str:
-    """Samba's file. What it keeps lies in the state directory, so that another image finds it.
+def configuration(smb: Smb, mount: Path, state: Path, member: Member | None = None) -> str:
+    """Samba's file. What it keeps lies in the state directory, so that another image finds it. member: of the domain that
+    smb.toml names; without it local users are served alone.
 
     Locks: byte-range locks and opens of SMB clients become POSIX locks of the mount, so NFS clients see them; oplocks and
     leases are off, because an NFS client's write would not break them.
     """
+    identity = f"\tworkgroup = {smb.workgroup}\n\tserver role = standalone server"
+    if smb.domain is not None and member is not None:
+        identity = settings(smb.domain, member)
     return f"""\
 # Written by first boot at each boot; /etc/caudal/smb.toml is the file to change.
 [global]
-	workgroup = {smb.workgroup}
-	server role = standalone server
+{identity}
 	map to guest = never
 	server min protocol = SMB3_00
 	smb encrypt = {smb.encrypt}

@@ -15,5 +15,5 @@ for unit in caudal smbd nmbd winbind nfs-ganesha; do
 done
 nft --check -f /usr/lib/caudal/firewall.nft
 # The SMB service needs a mount that first boot defines.
-systemd-analyze verify /usr/lib/systemd/system/caudal{,-admin,-firstboot,-first-token,-mirrors,-disk,-smb-shares}.service
+systemd-analyze verify /usr/lib/systemd/system/caudal{,-admin,-firstboot,-first-token,-mirrors,-disk,-smb-shares,-winbind}.service
 /usr/lib/caudal/bin/python -c 'import gateway._core, gateway.fsal, gateway.steward, admin_api.serve, appliance.firstboot.boot'

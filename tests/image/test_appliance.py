@@ -30,6 +30,7 @@ OURS = (
     "caudal.service",
     "caudal-smb.service",
     "caudal-smb-shares.service",
+    "caudal-winbind.service",
     "caudal-admin.service",
     "caudal-firstboot.service",
     "caudal-first-token.service",

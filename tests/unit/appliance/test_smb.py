@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.firstboot import domain
 from gateway import smb_shares
 from gateway.state import StateDir
 from tests.unit.appliance.test_boot import Machine
@@ -38,9 +39,33 @@ def test_smb_is_there_where_it_is_asked_for(machine: Machine) -> None:
     assert smb_shares.samba_here(state) is None
 
 
+def test_a_domain_is_served_where_the_machine_is_its_member(machine: Machine) -> None:
+    machine.configure()
+    machine.paths.smb_config.write_text('[domain]\nrealm = "CORP.EXAMPLE"\ndns = ["10.0.0.4"]\n')
+    report = machine.boot()
+    assert report.ready
+    assert any("caudal-smb-join" in note for note in report.notes)
+    assert machine.host.started == ["caudal.service", "caudal-smb.service"]
+    assert machine.host.restarted == ["caudal-admin.service", "systemd-resolved.service"]
+    assert "10.0.0.4" in machine.paths.domain_dns.read_text()
+    domain.keep(machine.paths.state, domain.Member("CORP.EXAMPLE", "CORP", "FILES"))
+    report = machine.reboot()
+    assert not any("caudal-smb-join" in note for note in report.notes)
+    assert machine.host.started == ["caudal.service", "caudal-winbind.service", "caudal-smb.service"]
+    assert "netbios name = FILES" in machine.paths.smb_effective.read_text()
+
+
 @pytest.mark.parametrize(
     "text",
-    ["share = 3", 'share = "global"', 'encrypt = "off"', 'shares = "x"', "nonsense", 'workgroup = "a b"'],
+    [
+        "share = 3",
+        'share = "global"',
+        'encrypt = "off"',
+        'shares = "x"',
+        "nonsense",
+        'workgroup = "a b"',
+        "domain = 1",
+    ],
 )
 def test_a_mistake_in_the_smb_file_is_told_and_nothing_is_touched(machine: Machine, text: str) -> None:
     machine.configure()
