@@ -175,6 +175,7 @@ class Boot:
             self._host.restart_if_running(RESOLVER_UNIT)
         self._member, notes = smb_files.write(self._paths, effective.state, wanted)
         self._report.notes += notes
+        write_atomically(smb_shares.samba_file(StateDir(effective.state)), smb.for_the_server(wanted, point))
         self._host.define_loopback(effective.export, effective.nfs_port, point)
 
     def _let_admin_in(self, given: Config, effective: Config) -> None:

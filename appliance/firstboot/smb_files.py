@@ -5,8 +5,7 @@ from pathlib import Path
 from appliance.firstboot import domain, smb
 from appliance.firstboot.domain import Member
 from appliance.firstboot.host import Paths
-from gateway import smb_shares
-from gateway.state import StateDir, write_atomically
+from gateway.state import write_atomically
 
 
 def write(paths: Paths, state: Path, wanted: smb.Smb) -> tuple[Member | None, list[str]]:
@@ -17,7 +16,6 @@ def write(paths: Paths, state: Path, wanted: smb.Smb) -> tuple[Member | None, li
     write_krb5_conf(paths, wanted)
     text = smb.configuration(wanted, paths.smb_mount, state, member)
     write_atomically(paths.smb_effective, text.encode(), 0o644)
-    write_atomically(smb_shares.samba_file(StateDir(state)), smb.for_the_server(wanted, paths.smb_mount))
     return member, notes
 
 
