@@ -7,6 +7,7 @@ import re
 import shlex
 import ssl
 import subprocess
+import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import testinfra
 import testinfra.host
 
 from gateway import sqlite
-from tests.support import netns, uml
+from tests.support import keytabs, netns, uml
 from tests.support.appliance import Appliance
 from tests.support.metadata_service import MetadataService, document
 from tests.support.processes import wait_until
@@ -369,6 +370,33 @@ def test_memory_that_runs_short_under_smb_load_stops_nobody(
     assert appliance.ssh(server) == before, "nobody was killed"
     assert int(appliance.ssh("cat /run/dirty")) << 10 <= DIRTY_BYTES * 1.25
     client.run("rm /mnt/both/squeezed")
+
+
+def test_a_keytab_comes_to_the_server_and_goes(appliance: Appliance, tmp_path: Path) -> None:
+    file = tmp_path / "keytab"
+    file.write_bytes(keytabs.SERVER)
+    appliance.copy_in(file, "/run/keytab")
+    appliance.ssh("caudal kerberos keytab /run/keytab && rm /run/keytab", timeout_s=200)
+    appliance.wait_serving()
+    assert "nfs/server.test" in appliance.ssh("caudal kerberos show")
+    assert appliance.ssh("stat -c '%a %U' /var/lib/caudal/krb5.keytab").split() == ["600", "root"]
+    appliance.ssh("caudal kerberos remove", timeout_s=200)
+    appliance.wait_serving()
+
+
+def test_a_server_that_hangs_is_killed_and_clients_go_on(appliance: Appliance, client: uml.Client) -> None:
+    ask = "systemctl show -p NRestarts --value caudal"
+    before = int(appliance.ssh(ask))
+    with client.mounted("4.2", 2049, "/data") as point:
+        client.run(f"echo before >{point}/hangs && sync {point}/hangs")
+        appliance.ssh("pkill -STOP ganesha.nfsd")
+        going_on = client.start_command(f"echo after >>{point}/hangs && sync {point}/hangs")
+        begun_s = time.monotonic()
+        wait_until(lambda: int(appliance.ssh(ask)) > before, "the watchdog has it killed", 240, 1)
+        appliance.wait_serving()
+        print(f"\nappliance: {time.monotonic() - begun_s:.0f} s from a server that hangs to serving files")
+        going_on.wait(timeout_s=240)
+        client.run(f'test "$(cat {point}/hangs)" = "$(printf \'before\\nafter\')" && rm {point}/hangs')
 
 
 def test_files_and_mounts_outlive_a_reboot_and_a_power_cut(appliance: Appliance, client: uml.Client) -> None:

@@ -3,6 +3,7 @@ was acknowledged is lost. Takes many boots, so only with TEST_VERSIONS=all.
 """
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ pytestmark = [
     pytest.mark.timeout(3000),
     pytest.mark.skipif(os.environ.get("TEST_VERSIONS") != "all", reason="takes many boots: make test-all"),
 ]
+# Whose certificate it is the tests of the page look at.
+ASK_PAGE = """import ssl, urllib.request
+context = ssl._create_unverified_context()
+print(urllib.request.urlopen("https://localhost:8443/", context=context, timeout=20).read().decode())
+"""
 
 
 class Files:
@@ -232,3 +238,31 @@ def test_packages_are_upgraded_in_place_and_rolled_back(
         assert appliance.ssh("systemctl is-enabled nfs-ganesha", check=False).strip() == "masked"
         files.check()
         files.add()
+
+
+def test_a_blank_device_is_a_shelf(appliance: Appliance, files: Files) -> None:
+    """The server's unit lets it at block devices, also at those that came after its start."""
+    appliance.attach(appliance.new_disk("raw", 512))
+    device = f"/dev/ubd{chr(ord('a') + len(appliance.disks))}"
+    wait_until(lambda: "disk" in appliance.ssh(f"lsblk -no TYPE {device}", check=False), "it is there", 60, 1)
+    appliance.ssh(f"caudal cache shelf add {device}", timeout_s=120)
+    appliance.ssh("systemctl restart caudal", timeout_s=300)
+    appliance.wait_serving()
+    shelves = {shelf["path"]: shelf["state"] for shelf in appliance.status()["cache"]["shelves"]}
+    assert shelves[device] == "ok", shelves
+    files.check()
+    appliance.ssh(f"caudal cache shelf drain {device} && caudal cache shelf remove {device}", timeout_s=180)
+    assert device not in {shelf["path"] for shelf in appliance.status()["cache"]["shelves"]}
+
+
+def test_a_configuration_that_is_wrong_is_on_the_page(appliance: Appliance, files: Files) -> None:
+    """And once it is right files are served again, without a boot."""
+    ask = f"python3 -c {shlex.quote(ASK_PAGE)}"
+    appliance.ssh("cp -p /etc/caudal/caudal.toml /root/ && echo 'no_such_key = 1' >>/etc/caudal/caudal.toml")
+    appliance.ssh("systemctl stop caudal && systemctl restart --no-block caudal-firstboot", timeout_s=300)
+    wait_until(lambda: "no_such_key" in appliance.ssh(ask, check=False), "the page says it", 180, 2)
+    assert appliance.ssh("systemctl is-active caudal", check=False).strip() != "active"
+    appliance.ssh("cp -p /root/caudal.toml /etc/caudal/caudal.toml")
+    appliance.wait_serving()
+    assert appliance.setup()["problems"] == []
+    files.check()
