@@ -38,7 +38,7 @@ JOINED = f"member of {REALM} as {NAME}; DNS knows it as {NAME.lower()}.{REALM.lo
 def shared(private_network: None, module_disk_path: Path) -> Iterator[Caudal]:
     """With a longer lease than tests usually have: the mount is idle while others work the machine."""
     with undisturbed(module_disk_path) as make:
-        yield make(options=("--grace-s", "30")).start()
+        yield make(options=("--lease-s", "30", "--grace-s", "30")).start()
 
 
 @pytest.fixture(scope="module")
