@@ -68,7 +68,7 @@ EOF"""
 
 
 # What clients are let in a tag says, the rest user data: as Azure's instance metadata brings them.
-USER_DATA = '#caudal-config\nexport = "/data"\nlease_s = 5\ngrace_s = 5\n'
+USER_DATA = '#caudal-config\nexport = "/data"\nlease_s = 15\ngrace_s = 15\n'
 TAGS = {"caudal-clients": "192.168.0.0/16", "caudal-export": "/other"}
 
 
