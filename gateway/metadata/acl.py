@@ -8,7 +8,7 @@ import struct
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from gateway.metadata.attributes import DIRECTORY, REGULAR
+from gateway.metadata.attributes import DIRECTORY, SYMLINK
 from gateway.metadata.errors import FsError
 
 XATTR_ACL: Final = b"caudal.acl"
@@ -200,36 +200,46 @@ def trivial(mode: int, kind: int) -> Acl:
 
 
 def with_mode(acl: Sequence[Ace], mode: int, kind: int) -> Acl:
-    """A list after chmod, whose mode is then `mode` (6.4.1); the same one where it is already.
+    """A list after chmod, whose mode is then `mode` (6.4.1); the same one where it is already, and lets nobody named do
+    more.
 
-    Entries of the three classes are made anew from the mode; their bits that no mode speaks of stay. Entries that let named
-    users and groups do something keep what the group may do (ZFS: aclmode=groupmask), those that forbid stay. What new
-    objects inherit stays as it is.
+    What a mode speaks of is said anew for the three classes, first what the owner may not, at the end the rest. Bits that
+    no mode speaks of stay where they are, so that nobody gets one that an entry before forbids. Entries that let named
+    users and groups do something keep what the group may do (ZFS: aclmode=groupmask), and where it may nothing, no more
+    than to look; those that forbid stay. What new objects inherit stays as it is.
     """
     mode &= 0o777
-    if acl and mode_of(acl) == mode:
-        return tuple(acl)
     owner, group, other = (_bits(mode >> shift & 7, kind) for shift in (6, 3, 0))
-    named: list[Ace] = []
-    others = dict.fromkeys(_CLASSES, 0)
+    named = ~_MODE_MASKS | group if group else _EVERYONES
+    if acl and mode_of(acl) == mode and not any(_lets_named(ace) & ~named for ace in acl):
+        return tuple(acl)
+    kept: list[Ace] = []
     for ace in acl:
-        if ace.flags & INHERIT_ONLY:
-            continue
-        if ace.who not in _CLASSES:
-            mask = ace.mask if ace.type == DENY else ace.mask & (~_MODE_MASKS | group)
-            named.append(ace._replace(flags=ace.flags & INHERITED, mask=mask))
-        elif ace.type == ALLOW:
-            others[ace.who] |= ace.mask & ~_MODE_MASKS
+        limit = ~_MODE_MASKS if ace.who in _CLASSES else named if ace.type == ALLOW else MASK
+        if not ace.flags & INHERIT_ONLY and ace.mask & limit:
+            kept.append(ace._replace(flags=ace.flags & INHERITED, mask=ace.mask & limit))
+    # After the last that forbids the order says nothing: there each class has one entry, however many chmods there were.
+    forbidding = max((at + 1 for at, ace in enumerate(kept) if ace.type == DENY), default=0)
+    more = dict.fromkeys(_CLASSES, 0)
+    for ace in kept[forbidding:]:
+        if ace.who in _CLASSES:
+            more[ace.who] |= ace.mask
     obeyed = (
         Ace(DENY, OWNER_AT, 0, (group | other) & ~owner),
-        *named,
-        Ace(ALLOW, OWNER_AT, 0, owner | _OWNERS | others[OWNER_AT]),
+        *(ace for at, ace in enumerate(kept) if at < forbidding or ace.who not in _CLASSES),
+        Ace(ALLOW, OWNER_AT, 0, owner | _OWNERS | more[OWNER_AT]),
         Ace(DENY, GROUP_AT, 0, other & ~group),
-        Ace(ALLOW, GROUP_AT, 0, group | _EVERYONES | others[GROUP_AT]),
-        Ace(ALLOW, EVERYONE_AT, 0, other | _EVERYONES | others[EVERYONE_AT]),
+        Ace(ALLOW, GROUP_AT, 0, group | _EVERYONES | more[GROUP_AT]),
+        Ace(ALLOW, EVERYONE_AT, 0, other | _EVERYONES | more[EVERYONE_AT]),
     )
     passed_on = (ace._replace(flags=ace.flags | INHERIT_ONLY) for ace in acl if ace.flags & INHERITS)
     return (*(ace for ace in obeyed if ace.mask), *passed_on)
+
+
+def _lets_named(ace: Ace) -> int:
+    """What an entry lets a named user or group do."""
+    obeyed = ace.type == ALLOW and ace.who not in _CLASSES and not ace.flags & INHERIT_ONLY
+    return ace.mask if obeyed else 0
 
 
 def is_trivial(acl: Sequence[Ace], kind: int) -> bool:
@@ -253,7 +263,7 @@ def _is_for(ace: Ace, kind: int) -> bool:
         return bool(
             ace.flags & DIRECTORY_INHERIT or (ace.flags & FILE_INHERIT and not ace.flags & NO_PROPAGATE)
         )
-    return kind == REGULAR and bool(ace.flags & FILE_INHERIT)
+    return kind != SYMLINK and bool(ace.flags & FILE_INHERIT)
 
 
 def inherited(acl: Sequence[Ace], kind: int, mode: int) -> Acl:

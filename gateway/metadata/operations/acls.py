@@ -32,10 +32,19 @@ class AclOperations(LookupOperations):
     def acl(self, ino: int) -> bytes:
         """The list of an inode; without one, what its mode comes to. Raises ESTALE, EIO (it cannot be read)."""
         row = self.row(ino)
-        content = self.view.xattrs(row).get(XATTR_ACL) if row.mode & MODE_ACL else None
+        content = self._stored(row)
         if content is None:
             return encode(trivial(row.mode, row.kind))
         decode(content)
+        return content
+
+    def _stored(self, row: InodeRow) -> bytes | None:
+        """The list that a row has of its own. Raises EIO where it should have one: the mode shows nobody who is kept out."""
+        if not row.mode & MODE_ACL:
+            return None
+        content = self.view.xattrs(row).get(XATTR_ACL)
+        if content is None:
+            raise FsError(errno.EIO, f"the access control list of inode {row.ino} is missing")
         return content
 
     def warm_acl(self, ino: int) -> None:
@@ -47,15 +56,15 @@ class AclOperations(LookupOperations):
     def set_acl(self, row: InodeRow, new: InodeRow, changes: Changes) -> tuple[RowOp, ...]:
         """What goes into the record of a change of `row` to `new`, which is nobody else's yet: its mode and sums are brought
         along. Raises EINVAL, ENOSPC, EOPNOTSUPP (a symbolic link), EAGAIN. Call it with the lock held."""
-        old = self.view.xattrs(row).get(XATTR_ACL) if row.mode & MODE_ACL else None
         if changes.acl is not None:
+            old = self.view.xattrs(row).get(XATTR_ACL) if row.mode & MODE_ACL else None
             if row.kind == SYMLINK:
                 raise FsError(errno.EOPNOTSUPP)
             acl = checked(changes.acl, row.kind)
-            if old is None and is_trivial(acl, row.kind):
+            if not row.mode & MODE_ACL and is_trivial(acl, row.kind):
                 new.mode = new.mode & ~0o777 | mode_of(acl)
                 return ()
-        elif changes.mode is not None and old is not None:
+        elif changes.mode is not None and (old := self._stored(row)) is not None:
             acl = with_mode(decode(old), changes.mode, row.kind)
         else:
             return ()
@@ -65,7 +74,7 @@ class AclOperations(LookupOperations):
         """As of `set_acl`, for a new inode: the list it was asked for with, or what it inherits."""
         if changes.acl is not None:
             return self.set_acl(row, row, changes)
-        content = self.view.xattrs(parent).get(XATTR_ACL)
+        content = self._stored(parent)
         acl = inherited(decode(content), row.kind, row.mode) if content is not None else ()
         if not acl:
             return ()

@@ -2,6 +2,7 @@
 
 import errno
 
+from gateway.metadata.acl import XATTR_ACL
 from gateway.metadata.attributes import (
     DIRECTORY,
     REGULAR,
@@ -84,13 +85,16 @@ class XattrOperations(LookupOperations):
 
 def count_xattr(row: InodeRow, name: bytes, old: bytes | None, value: bytes | None) -> None:
     """Brings the sums of a row, which is nobody else's yet, to after one attribute went from `old` to `value` (None: not
-    there). Raises ENOSPC."""
+    there). Raises ENOSPC; not for an access control list, which has a bound of its own: whoever may write attributes could
+    keep the owner from shutting him out."""
     names = row.xattr_name_bytes + (len(name) + 1) * ((value is not None) - (old is not None))
     values = row.xattr_value_bytes + len(value or b"") - len(old or b"")
     # Where the sums were wrong (fsck tells), they must not make a record that cannot be read.
     row.xattr_name_bytes, row.xattr_value_bytes = max(0, names), max(0, values)
-    if value is not None and (
-        row.xattr_name_bytes > XATTR_NAMES_MAX_BYTES or row.xattr_value_bytes > XATTR_VALUES_MAX_BYTES
+    if (
+        value is not None
+        and name != XATTR_ACL
+        and (row.xattr_name_bytes > XATTR_NAMES_MAX_BYTES or row.xattr_value_bytes > XATTR_VALUES_MAX_BYTES)
     ):
         raise FsError(errno.ENOSPC)
 

@@ -158,24 +158,32 @@ fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *
 }
 
 /* Mode bits that a change takes away from a file: another owner or group takes set-id bits, so does another size by others than
- * root; nobody but root gives a set-group-id bit to a group that is not his own. */
+ * root; nobody but root gives a set-group-id bit to a group that is not his own. Who is not the owner, but may change the list
+ * because a list says so, makes nothing run as the owner: he gives no set-id bits with a mode, and takes them with a list. */
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set)
 {
 	bool owner = set->mask & (PYG_SET_UID | PYG_SET_GID);
 	bool mode = set->mask & PYG_SET_MODE;
+	uint32_t others = PYG_SET_SIZE | PYG_SET_MODE | PYG_SET_ACL;
 	struct pyganesha_attributes a;
 	fsal_status_t status;
 	uint32_t group;
+	bool owns;
 
-	if (o->handle.type == DIRECTORY ? is_root() || !mode : !owner && (is_root() || !(set->mask & (PYG_SET_SIZE | PYG_SET_MODE))))
+	if (o->handle.type == DIRECTORY ? is_root() || !mode : !owner && (is_root() || !(set->mask & others)))
 		return pyg_status(ERR_FSAL_NO_ERROR);
 	status = pyg_get_attributes(x, &o->key, &a);
 	if (FSAL_IS_ERROR(status))
 		return status;
 	group = set->mask & PYG_SET_GID ? set->gid : a.gid;
+	owns = is_root() || op_ctx->creds.caller_uid == a.uid;
 	if (mode) {
 		if (!is_root() && !pyg_caller_in_group(group))
 			set->mode &= ~S_ISGID;
+		if (!owns)
+			set->mode &= ~(S_ISUID | S_ISGID);
+	} else if (!owner && !(set->mask & PYG_SET_SIZE) && owns) {
+		/* A list of the owner's own. */
 	} else if (a.mode & (S_ISUID | S_ISGID)) {
 		set->mask |= PYG_SET_MODE;
 		set->mode = a.mode & ~S_ISUID;

@@ -181,6 +181,16 @@ fsal_acl_t *pyg_acl_of_nobody(void)
 
 /* --- From clients --------------------------------------------------------------------------------------------------- */
 
+/* Whether an entry is for whom Ganesha takes names for that it does not know. All squashed clients are that one: what was meant
+ * for somebody else would be theirs. */
+static bool is_nobodys(const fsal_ace_t *ace)
+{
+	if (IS_FSAL_ACE_SPECIAL_ID(*ace))
+		return false;
+	return IS_FSAL_ACE_GROUP_ID(*ace) ? ace->who.gid == op_ctx->export_perms.anonymous_gid
+					 : ace->who.uid == op_ctx->export_perms.anonymous_uid;
+}
+
 /* In the form of docs/formats/acl.md; 0 bytes: it is none that Python would take. Ganesha decodes a list without entries as none. */
 size_t pyg_acl_to_bytes(const fsal_acl_t *acl, char out[PYG_ACL_BYTES_MAX])
 {
@@ -198,7 +208,7 @@ size_t pyg_acl_to_bytes(const fsal_acl_t *acl, char out[PYG_ACL_BYTES_MAX])
 		bool special = IS_FSAL_ACE_SPECIAL_ID(*ace);
 		bool group = !special && IS_FSAL_ACE_GROUP_ID(*ace);
 
-		if (ace->type > FSAL_ACE_TYPE_DENY)
+		if (ace->type > FSAL_ACE_TYPE_DENY || is_nobodys(ace))
 			return 0;
 		entries[i] = (struct entry){
 			.type = ace->type,

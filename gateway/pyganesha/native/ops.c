@@ -135,6 +135,9 @@ static fsal_status_t get_attributes(struct fsal_obj_handle *handle, struct fsal_
 
 	if (!FSAL_IS_ERROR(status)) {
 		pyg_fill_plain(x, &a, attrs_out);
+		/* This is how MDCACHE asks anew: without the list it would trust the one it has, though that may be why it asks. */
+		if (a.mode & PYG_MODE_ACL)
+			FSAL_SET_MASK(attrs_out->request_mask, ATTR_ACL);
 		if (x->acls)
 			status = pyg_fill_acl(x, &a, attrs_out);
 	}

@@ -32,6 +32,16 @@ RWX = ((4, acl.READ_DATA), (2, acl.WRITE_DATA | acl.APPEND_DATA), (1, acl.EXECUT
 OF_MODES = acl.READ_DATA | acl.WRITE_DATA | acl.APPEND_DATA | acl.EXECUTE | acl.DELETE_CHILD
 
 
+EVERYONES = acl.READ_NAMED | acl.READ_ATTRIBUTES | acl.READ_ACL | acl.SYNCHRONIZE
+OWNERS = EVERYONES | acl.WRITE_NAMED | acl.WRITE_ATTRIBUTES | acl.WRITE_ACL | acl.WRITE_OWNER
+
+
+def denied(entries: acl.Acl, caller: dict[str, object]) -> int:
+    """The bits of which an entry decides, and says no."""
+    forbidding = [e._replace(type=acl.ALLOW if e.type == acl.DENY else acl.DENY) for e in entries]
+    return acl.granted(forbidding, **caller)  # pyright: ignore[reportArgumentType]
+
+
 def may(entries: acl.Acl, bit: int, caller: dict[str, object]) -> bool:
     """The RFC's sentence: entries in order, the first that applies and names the bit decides; no entry, no access."""
     for each in entries:
@@ -94,13 +104,38 @@ def test_chmod(entries: acl.Acl, mode: int, kind: int, caller: dict[str, object]
     assert [
         (e.type, e.who, e.mask, e.id, e.flags & acl.INHERITS) for e in after if e.flags & acl.INHERITS
     ] == passed
-    if after != entries and not caller["is_owner"]:
-        # Named users and groups get no more than they had before, or what the group or others have now.
-        now, before = (acl.granted(each, **caller) & OF_MODES for each in (after, entries))  # pyright: ignore[reportArgumentType]
+    now, before = (acl.granted(each, **caller) for each in (after, entries))  # pyright: ignore[reportArgumentType]
+    if not caller["is_owner"]:
+        # Whoever is not the owner has no more than the group's and the others' bits, be he named or not.
         group = acl.granted(acl.trivial(mode, kind), is_owner=False, in_group=True)
         other = acl.granted(acl.trivial(mode, kind), is_owner=False, in_group=False)
-        assert not now & ~(before | group | other)
-        assert not now & ~(group | other)
+        assert not now & OF_MODES & ~(group | other)
+    # No chmod lets anybody do what no mode speaks of, but for looking, and what owners may.
+    fixed = OWNERS if caller["is_owner"] else EVERYONES
+    assert not now & ~OF_MODES & ~before & ~fixed
+    # What an entry forbids stays forbidden.
+    assert not now & EVERYONES & ~before & denied(entries, caller)
+
+
+@given(LISTS, MODES, KINDS)
+def test_a_mode_that_shuts_the_group_out_shuts_out_whom_the_list_names(
+    entries: acl.Acl, mode: int, kind: int
+) -> None:
+    after = acl.with_mode(entries, mode & 0o700, kind)
+    for uid in (1, 2):
+        assert (
+            not acl.granted(after, is_owner=False, in_group=False, uid=uid, gids={1, 2})
+            & (OF_MODES | acl.WRITE_ACL | acl.WRITE_OWNER)
+            & ~acl.granted([e for e in after if e.who >= acl.OWNER_AT], is_owner=False, in_group=False)
+        )
+
+
+@given(LISTS, st.lists(MODES, min_size=5, max_size=20), KINDS)
+def test_lists_do_not_grow_with_the_number_of_chmods(entries: acl.Acl, modes: list[int], kind: int) -> None:
+    after = entries
+    for mode in modes:
+        after = acl.with_mode(after, mode, kind)
+    assert len(after) <= 2 * len(entries) + 5
 
 
 @given(LISTS, MODES, KINDS)
