@@ -233,7 +233,8 @@ KEYS: Final[dict[str, Key]] = {
     "lease_s": Key(
         values.whole(5, 120),
         fixed(30),
-        "NFS 4 lease: a client silent for longer loses its locks. Linux renews every 5 s at the shortest: below 10 idle clients lose theirs, and may see EIO.",
+        "NFS 4 lease: a client silent for longer loses its locks. Linux renews every 5 s at the shortest: below 10 idle"
+        " clients lose theirs, and may see EIO.",
     ),
     "grace_s": Key(
         values.whole(5, 180), fixed(35), "After a restart, time for NFS 4 clients to reclaim their locks."
