@@ -8,7 +8,7 @@ from sqlalchemy import text
 from gateway.data import fsck
 from gateway.metadata import acl
 from gateway.metadata.acl import Ace
-from gateway.metadata.attributes import REGULAR, SetAttributes
+from gateway.metadata.attributes import DIRECTORY, REGULAR, XATTR_VALUES_MAX_BYTES, SetAttributes
 from gateway.metadata.errors import FsError
 from tests.unit.metadata.audit import audit
 from tests.unit.metadata.harness import FakeHarness
@@ -129,6 +129,39 @@ def test_a_list_that_cannot_be_read_lets_nobody_in(harness: FakeHarness) -> None
         with pytest.raises(FsError) as caught:
             operation()
         assert caught.value.errno == errno.EIO
+
+
+def test_a_list_that_is_missing_lets_nobody_in_until_another_is_set(harness: FakeHarness) -> None:
+    """The mode alone would let in whom the list kept out."""
+    fs = harness.fs
+    top = fs.mkdir(1, b"top", **OWNER).inode
+    fs.setattr(top, setting(PASSED_ON))
+    fs.removexattr(top, acl.XATTR_ACL)
+    for refused in (
+        lambda: fs.acl(top),
+        lambda: fs.create(top, b"file", **OWNER),
+        lambda: fs.setattr(top, SetAttributes(mode=0o777)),
+    ):
+        with pytest.raises(FsError) as told:
+            refused()
+        assert told.value.errno == errno.EIO
+    fs.setattr(top, setting(acl.trivial(0o750, DIRECTORY)))
+    assert acl.decode(fs.acl(top)) == acl.trivial(0o750, DIRECTORY)
+    fs.create(top, b"file", **OWNER)
+
+
+def test_whoever_fills_the_room_for_attributes_keeps_nobody_from_setting_a_list(harness: FakeHarness) -> None:
+    fs = harness.fs
+    ino = fs.create(1, b"file", **OWNER)[0].inode
+    room = XATTR_VALUES_MAX_BYTES // 60_000
+    for number in range(room):
+        fs.setxattr(ino, b"user.%d" % number, bytes(60_000))
+    fs.setxattr(ino, b"user.rest", bytes(XATTR_VALUES_MAX_BYTES - room * 60_000))
+    with pytest.raises(FsError) as told:
+        fs.setxattr(ino, b"user.more", b"x")
+    assert told.value.errno == errno.ENOSPC
+    assert fs.setattr(ino, setting(LIST)).mode == acl.MODE_ACL | 0o600
+    assert fs.setattr(ino, SetAttributes(mode=0o400)).mode == acl.MODE_ACL | 0o400
 
 
 def test_fsck_tells_where_list_and_mode_disagree(harness: FakeHarness) -> None:
