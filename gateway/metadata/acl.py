@@ -185,6 +185,12 @@ def _bits(three: int, kind: int) -> int:
     return (_R if three & 4 else 0) | (write if three & 2 else 0) | (EXECUTE if three & 1 else 0)
 
 
+def _grants(three: int, kind: int) -> int:
+    """What rwx let a class do. Who may write has all that Windows calls writing, else SMB clients could not open for it;
+    times of an object without a list are the owner's to set all the same, which the shim sees to."""
+    return _bits(three, kind) | _EVERYONES | (WRITE_NAMED | WRITE_ATTRIBUTES if three & 2 else 0)
+
+
 def trivial(mode: int, kind: int) -> Acl:
     """The list that says what a mode says, and no more. The shim makes the same in C: acl.c.
 
@@ -229,8 +235,8 @@ def with_mode(acl: Sequence[Ace], mode: int, kind: int) -> Acl:
         *(ace for at, ace in enumerate(kept) if at < forbidding or ace.who not in _CLASSES),
         Ace(ALLOW, OWNER_AT, 0, owner | _OWNERS | more[OWNER_AT]),
         Ace(DENY, GROUP_AT, 0, other & ~group),
-        Ace(ALLOW, GROUP_AT, 0, group | _EVERYONES | more[GROUP_AT]),
-        Ace(ALLOW, EVERYONE_AT, 0, other | _EVERYONES | more[EVERYONE_AT]),
+        Ace(ALLOW, GROUP_AT, 0, _grants(mode >> 3 & 7, kind) | more[GROUP_AT]),
+        Ace(ALLOW, EVERYONE_AT, 0, _grants(mode & 7, kind) | more[EVERYONE_AT]),
     )
     passed_on = (ace._replace(flags=ace.flags | INHERIT_ONLY) for ace in acl if ace.flags & INHERITS)
     return (*(ace for ace in obeyed if ace.mask), *passed_on)

@@ -32,6 +32,10 @@ USER, USER_PASSWORD = "ada", "Her-own-w0rd"
 OTHER_PASSWORD = "Not-her-own-w0rd"
 BY_PASSWORD = f"{SHORT}\\{USER}%{USER_PASSWORD}"
 JOINED = f"member of {REALM} as {NAME}; DNS knows it as {NAME.lower()}.{REALM.lower()}"
+NOT_IN_DNS = (
+    f"member of {REALM} as {NAME}; DNS did not take its name: enter {NAME.lower()}.{REALM.lower()} with the address {{}},"
+    " or Kerberos finds no way to it"
+)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +215,10 @@ def test_another_machine_with_the_state_directory_is_the_member(
     assert f"no member of {REALM}" in other.first_boot()
     # Without a password, by a file of the domain's administrator.
     joined = other.join("--blob", other.blob(ADMINISTRATOR, PASSWORD))
-    assert (joined.status, said(joined)) == (0, JOINED), joined.output
+    # Its name in DNS is still the deleted account's, so the domain may not let the new one enter it: then that is told.
+    assert (joined.status, said(joined)) in ((0, JOINED), (0, NOT_IN_DNS.format(other.client.address))), (
+        joined.output
+    )
     other.serve()
     done = smbclient(other.client, directory, BY_PASSWORD, "put /etc/hostname team/password-3")
     assert done.returncode == 0, done.stdout + done.stderr + other.logs()

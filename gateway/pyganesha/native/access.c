@@ -157,6 +157,21 @@ fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *
 	return check(x, &a, wanted, wanted & 2 ? FSAL_ACE_PERM_WRITE_DATA : FSAL_ACE_PERM_READ_DATA);
 }
 
+/* Times other than the server's are the owner's to set, unless a list gives that to others. Ganesha goes by the list that a mode
+ * comes to, which gives it to all who may write: SMB clients could not open for writing else. */
+fsal_status_t pyg_may_set_times(struct pyg_export *x, const struct pyg_object *o, const struct pyg_set_attributes *set)
+{
+	struct pyganesha_attributes a;
+	fsal_status_t status;
+
+	if (is_root() || !(set->mask & (PYG_SET_ATIME | PYG_SET_MTIME)))
+		return pyg_status(ERR_FSAL_NO_ERROR);
+	status = pyg_get_attributes(x, &o->key, &a);
+	if (!FSAL_IS_ERROR(status) && !(a.mode & PYG_MODE_ACL) && op_ctx->creds.caller_uid != a.uid)
+		status = pyg_status(ERR_FSAL_PERM);
+	return status;
+}
+
 /* Mode bits that a change takes away from a file: another owner or group takes set-id bits, so does another size by others than
  * root; nobody but root gives a set-group-id bit to a group that is not his own. Who is not the owner, but may change the list
  * because a list says so, makes nothing run as the owner: he gives no set-id bits with a mode, and takes them with a list. */

@@ -48,6 +48,11 @@ static uint32_t bits_of(uint32_t rwx, bool directory)
 	       (rwx & 1 ? FSAL_ACE_PERM_EXECUTE : 0);
 }
 
+static uint32_t grants_of(uint32_t rwx, bool directory)
+{
+	return bits_of(rwx, directory) | EVERYONES | (rwx & 2 ? FSAL_ACE_PERM_WRITE_NAMED_ATTR | FSAL_ACE_PERM_WRITE_ATTR : 0);
+}
+
 static void add(fsal_ace_t *entries, uint32_t *count, uint32_t type, uint32_t who, uint32_t mask)
 {
 	if (mask)
@@ -66,8 +71,8 @@ static fsal_acl_t *of_mode(uint32_t mode, bool directory)
 	add(entries, &count, FSAL_ACE_TYPE_DENY, FSAL_ACE_SPECIAL_OWNER, (group | other) & ~owner);
 	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_OWNER, owner | OWNERS | full);
 	add(entries, &count, FSAL_ACE_TYPE_DENY, FSAL_ACE_SPECIAL_GROUP, other & ~group);
-	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_GROUP, group | EVERYONES);
-	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_EVERYONE, other | EVERYONES);
+	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_GROUP, grants_of(mode >> 3 & 7, directory));
+	add(entries, &count, FSAL_ACE_TYPE_ALLOW, FSAL_ACE_SPECIAL_EVERYONE, grants_of(mode & 7, directory));
 	return made_of(entries, count);
 }
 

@@ -248,6 +248,7 @@ fsal_status_t pyg_may_move(struct pyg_export *x, const struct pyg_object *moved)
 fsal_status_t pyg_may_write(struct pyg_export *x, const struct pyganesha_attributes *a);
 fsal_status_t pyg_may_use_xattrs(struct pyg_export *x, const struct pyg_object *o, uint32_t wanted); /* 4 read, 2 write */
 fsal_status_t pyg_may_make(object_file_type_t type, const struct pyg_set_attributes *set);
+fsal_status_t pyg_may_set_times(struct pyg_export *x, const struct pyg_object *o, const struct pyg_set_attributes *set);
 fsal_status_t pyg_drop_set_id(struct pyg_export *x, const struct pyg_object *o, struct pyg_set_attributes *set);
 
 bool pyg_caller_in_group(uint32_t gid);

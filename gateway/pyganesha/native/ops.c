@@ -164,7 +164,9 @@ static fsal_status_t set_attributes(struct fsal_obj_handle *handle, bool bypass,
 			return status;
 	}
 	pyg_fill_set(attrs, &set);
-	status = pyg_drop_set_id(x, o, &set);
+	status = pyg_may_set_times(x, o, &set);
+	if (!FSAL_IS_ERROR(status))
+		status = pyg_drop_set_id(x, o, &set);
 	if (FSAL_IS_ERROR(status))
 		return status;
 	pyg_fill_caller(&caller);

@@ -110,8 +110,10 @@ def test_chmod(entries: acl.Acl, mode: int, kind: int, caller: dict[str, object]
         group = acl.granted(acl.trivial(mode, kind), is_owner=False, in_group=True)
         other = acl.granted(acl.trivial(mode, kind), is_owner=False, in_group=False)
         assert not now & OF_MODES & ~(group | other)
-    # No chmod lets anybody do what no mode speaks of, but for looking, and what owners may.
+    # No chmod lets anybody do what no mode speaks of, but for looking, what belongs to writing, and what owners may.
     fixed = OWNERS if caller["is_owner"] else EVERYONES
+    if mode & 0o22:
+        fixed |= acl.WRITE_NAMED | acl.WRITE_ATTRIBUTES
     assert not now & ~OF_MODES & ~before & ~fixed
     # What an entry forbids stays forbidden.
     assert not now & EVERYONES & ~before & denied(entries, caller)
