@@ -93,7 +93,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def control(*words: str) -> None:
-        subprocess.run(["smbcontrol", f"--configfile={arguments.samba}", "all", *words], check=True)
+        # It asks for interfaces that it does not use, and the unit has none.
+        options = (f"--configfile={arguments.samba}", "--option=interfaces=127.0.0.1/8")
+        subprocess.run(["smbcontrol", *options, "all", *words], check=True)
 
     applier = Applier(StateDir(arguments.state), arguments.remembered, control)
     try:
