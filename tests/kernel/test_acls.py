@@ -18,6 +18,7 @@ ALLOW, DENY = 0, 1
 FILES, DIRECTORIES, ONCE, ONLY, GROUP, INHERITED = 1, 2, 4, 8, 0x40, 0x80
 R, W, A, X, CHILD, DELETE = 1, 2, 4, 0x20, 0x40, 0x10000
 BASE = 0x120088  # attributes, the list, named attributes, synchronize
+WRITING = 0x110  # named and other attributes
 FULL = 0x1f01ff
 
 def encode(entries):
@@ -72,7 +73,7 @@ for bits in (0o640, 0o777, 0o000, 0o474, 0o705):
     os.setxattr("f", NAME, os.getxattr("f", NAME))
     assert mode("f") == bits and acl("f") == found
     os.unlink("f")
-assert [entry for entry in acl(".") if entry[3] == "EVERYONE@"] == [(ALLOW, 0, R | W | A | CHILD | X | BASE, "EVERYONE@")]
+assert [entry for entry in acl(".") if entry[3] == "EVERYONE@"] == [(ALLOW, 0, R | W | A | CHILD | X | BASE | WRITING, "EVERYONE@")]
 for bad in (encode([(2, 0, R, "OWNER@")]), encode([OWNER] * 401)):
     write("f")
     with fails(errno.EINVAL, errno.ENOTSUP, errno.ENOSPC, errno.EIO): os.setxattr("f", NAME, bad)
