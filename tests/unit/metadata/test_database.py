@@ -14,8 +14,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from gateway import sqlite
+from gateway.metadata import acl, rows, tables
 from gateway.metadata import database as opening
-from gateway.metadata import rows, tables
+from gateway.metadata.attributes import REGULAR, SetAttributes
 from gateway.metadata.database import HEAD, Database, read_meta, sqlite_url
 from gateway.metadata.errors import FsError, MetadataError, NewerFormatError
 from tests.unit.metadata.audit import audit
@@ -121,6 +122,32 @@ def test_what_the_first_format_held_is_served_and_takes_extended_attributes(tmp_
     harness.close()
 
 
+def downgrade(folder: Path, revision: str) -> None:
+    """As an operator would who goes back to an earlier release."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
+    engine = sqlite.engine(sqlite_url(folder / "metadata.db"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    engine.dispose()
+
+
+def test_no_release_that_knows_no_lists_gets_a_database_with_lists(tmp_path: Path) -> None:
+    Database(sqlite_url(tmp_path / "metadata.db"), FS_ID).close()
+    harness = FakeHarness(tmp_path)
+    ino = harness.fs.create(1, b"file", uid=5, gid=6)[0].inode
+    entries = (acl.Ace(acl.DENY, acl.USER, 0, acl.READ_DATA, 7), *acl.trivial(0o644, REGULAR))
+    harness.fs.setattr(ino, SetAttributes(acl=acl.encode(entries)))
+    harness.settle()
+    harness.close()
+    with pytest.raises(RuntimeError, match="1 inodes have access control lists"):
+        downgrade(tmp_path, "0005")
+    harness.database = Database(sqlite_url(tmp_path / "metadata.db"), FS_ID)
+    harness.open()
+    assert acl.decode(harness.fs.acl(ino)) == entries
+
+
 def test_sums_and_homes_of_an_older_database_are_counted_once(tmp_path: Path) -> None:
     """Files with several names, in one directory and in several; nameless ones; records of before in the journal."""
     Database(sqlite_url(tmp_path / "metadata.db"), FS_ID).close()
@@ -139,13 +166,7 @@ def test_sums_and_homes_of_an_older_database_are_counted_once(tmp_path: Path) ->
     expected = {ino: fs.tree(ino) for ino in (1, one, inner)}
     harness.close()
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
-    engine = sqlite.engine(sqlite_url(tmp_path / "metadata.db"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-    engine.dispose()
+    downgrade(tmp_path, "0003")
 
     harness.database = Database(sqlite_url(tmp_path / "metadata.db"), FS_ID)
     with harness.database.reader() as connection:

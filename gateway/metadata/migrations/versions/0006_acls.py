@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Raises RuntimeError where there are lists: the release before would let in whom they keep out."""
-    inodes = sa.table("inodes", sa.column("mode", sa.Integer))
+    inodes = sa.table("inode", sa.column("mode", sa.Integer))
     marked = sa.select(sa.func.count()).select_from(inodes).where(inodes.c.mode.op("&")(MODE_ACL) != 0)
     listed = op.get_bind().execute(marked).scalar()
     if listed:
