@@ -19,6 +19,7 @@ import testinfra
 import testinfra.host
 
 from gateway import sqlite
+from tests.image.lock_programs import HOLD, TRY
 from tests.support import keytabs, netns, uml
 from tests.support.appliance import Appliance
 from tests.support.metadata_service import MetadataService, document
@@ -41,32 +42,6 @@ OURS = (
 # sshd, rpcbind, NFS, mountd, lock manager, status monitor, admin service; on the loopback resolved's two.
 TCP_PORTS = {22, 111, 445, 2049, 20048, 32803, 32765, 8443}
 USER, PASSWORD = "ada", "correct-horse"
-# Holds a lock until the file /tmp/release is there; says so when it has it.
-HOLD = """rm -f /tmp/release; python3 - <<'EOF'
-import fcntl, os, time
-with open({path!r}, "r+b") as file:
-    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    print("held", flush=True)
-    while not os.path.exists("/tmp/release"):
-        time.sleep(0.05)
-EOF"""
-# Tries for a minute, or once; says after how many seconds it had the lock.
-TRY = """python3 - <<'EOF'
-import fcntl, sys, time
-begun = time.monotonic()
-with open({path!r}, "r+b") as file:
-    while True:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            print("got it after", round(time.monotonic() - begun, 2))
-            sys.exit(0)
-        except OSError as error:
-            if time.monotonic() - begun > {wait_s}:
-                sys.exit(str(error))
-        time.sleep(0.05)
-EOF"""
-
-
 # What clients are let in a tag says, the rest user data: as Azure's instance metadata brings them.
 USER_DATA = '#caudal-config\nexport = "/data"\nlease_s = 15\ngrace_s = 15\n'
 TAGS = {"caudal-clients": "192.168.0.0/16", "caudal-export": "/other"}

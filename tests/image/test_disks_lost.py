@@ -258,11 +258,11 @@ def test_a_blank_device_is_a_shelf(appliance: Appliance, files: Files) -> None:
 def test_a_configuration_that_is_wrong_is_on_the_page(appliance: Appliance, files: Files) -> None:
     """And once it is right files are served again, without a boot."""
     ask = f"python3 -c {shlex.quote(ASK_PAGE)}"
-    appliance.ssh("cp -p /etc/caudal/caudal.toml /root/ && echo 'no_such_key = 1' >>/etc/caudal/caudal.toml")
+    appliance.ssh("cp -p /etc/caudal/caudal.toml /tmp/ && echo 'no_such_key = 1' >>/etc/caudal/caudal.toml")
     appliance.ssh("systemctl stop caudal && systemctl restart --no-block caudal-firstboot", timeout_s=300)
     wait_until(lambda: "no_such_key" in appliance.ssh(ask, check=False), "the page says it", 180, 2)
     assert appliance.ssh("systemctl is-active caudal", check=False).strip() != "active"
-    appliance.ssh("cp -p /root/caudal.toml /etc/caudal/caudal.toml")
+    appliance.ssh("cp -p /tmp/caudal.toml /etc/caudal/caudal.toml")
     appliance.wait_serving()
     assert appliance.setup()["problems"] == []
     files.check()
