@@ -1,5 +1,6 @@
 """A small disk of its own: a tmpfs in the test run's mount namespace, which can be filled and emptied."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -29,10 +30,14 @@ class SmallDisk:
         return status.f_bavail * status.f_frsize
 
     def fill(self) -> None:
-        """Another program takes all that is left."""
+        """Another program takes all that is left, whoever else takes from it meanwhile."""
         with (self.path / FILLER).open("ab") as file:
             while free := self.free_bytes:
-                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+                try:
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
 
     def relieve(self) -> None:
         """The other program's file goes."""
