@@ -92,6 +92,14 @@ def parts(arguments: argparse.Namespace, size: str) -> list[Part]:
     return found
 
 
+def is_same_place(url: str, base: str) -> bool:
+    """Whether both ask one server for one path: Azure's list writes the port of its further pages out."""
+    ports = {"https": 443, "http": 80}
+    both = [urllib.parse.urlsplit(each) for each in (url, base)]
+    first, second = ((one.scheme, one.hostname, one.port or ports.get(one.scheme), one.path) for one in both)
+    return first == second
+
+
 def items(base: str, conditions: dict[str, str], currency: str) -> list[dict[str, Any]]:
     """All prices that fit; raises EstimateError."""
     wanted = " and ".join(f"{key} eq '{value}'" for key, value in conditions.items())
@@ -109,7 +117,7 @@ def items(base: str, conditions: dict[str, str], currency: str) -> list[dict[str
             ) from error
         if not following:
             return found
-        if not following.startswith(base):
+        if not is_same_place(following, base):
             raise EstimateError(f"the price list goes on elsewhere, at {following[:100]}")
         url = following
     raise EstimateError(f"more than {PAGES_MAX} pages of prices for {wanted}")

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from appliance.azure import estimate
 from tests.support.processes import ROOT
 
 ESTIMATE = ROOT / "appliance/azure/estimate.py"
@@ -172,6 +173,19 @@ def test_it_does_not_follow_the_list_to_another_place(price_list: PriceList) -> 
     status, _, told = run(price_list)
     assert status == 1
     assert "goes on elsewhere" in told
+
+
+def test_the_lists_own_pages_are_followed_with_their_port_written_out() -> None:
+    base = estimate.PRICES
+    page = base.replace("prices.azure.com", "prices.azure.com:443") + "?$skip=100"
+    assert estimate.is_same_place(page, base)
+    for other in (
+        page.replace(":443", ":444"),
+        page.replace("https", "http"),
+        page.replace("azure.com", "azure.com.example"),
+        page.replace("/prices?", "/others?"),
+    ):
+        assert not estimate.is_same_place(other, base), other
 
 
 @pytest.mark.parametrize(
