@@ -29,6 +29,8 @@ MAX_REPLY_BYTES: Final = 64 << 20
 MAX_CONNECTIONS: Final = 64
 IDLE_TIMEOUT_S: Final = 600.0
 ACCEPT_PAUSE_S: Final = 0.1
+CLOSE_WAIT_S: Final = 5.0
+"""What handlers under way get to end in, before what they use is closed under them."""
 
 Handler = Callable[[Mapping[str, Any]], object]
 """Takes the request's fields without `op`, returns what goes into `ok`. It runs in a thread of its
@@ -71,6 +73,8 @@ class ControlServer:
         self._handlers.setdefault("ping", lambda _: "pong")
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._running: set[threading.Thread] = set()
+        self._ended = threading.Condition(self._lock)
         self._closed = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.unlink(missing_ok=True)
@@ -93,7 +97,9 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops answering. Handlers under way end by themselves; their callers see the connection break."""
+        """Stops answering: callers see the connection break. Handlers under way are waited for, up to CLOSE_WAIT_S; one that
+        takes longer ends by itself. May be called by a handler.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -104,8 +110,12 @@ class ControlServer:
             with suppress(OSError):
                 open_socket.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
+            self._thread.join(timeout=CLOSE_WAIT_S)
         self._listener.close()
+        with self._lock:
+            myself = {threading.current_thread()}
+            if not self._ended.wait_for(lambda: self._running <= myself, CLOSE_WAIT_S):
+                log.warning("control.still_running", requests=len(self._running - myself))
 
     def _accept(self) -> None:
         while True:
@@ -172,6 +182,19 @@ class ControlServer:
         return self._call(cast(str, op), handler, fields)
 
     def _call(self, op: str, handler: Handler, fields: Mapping[str, Any]) -> bytes:
+        myself = threading.current_thread()
+        with self._lock:
+            if self._closed:
+                return _error_line("stopping", f"{op}: the server stops", "try again when it runs")
+            self._running.add(myself)
+        try:
+            return self._run(op, handler, fields)
+        finally:
+            with self._lock:
+                self._running.discard(myself)
+                self._ended.notify_all()
+
+    def _run(self, op: str, handler: Handler, fields: Mapping[str, Any]) -> bytes:
         try:
             return msgspec.json.encode({"ok": handler(fields)}, enc_hook=_plain) + b"\n"
         except ControlError as error:
@@ -184,7 +207,11 @@ class ControlServer:
         except (
             BaseException
         ) as error:  # a panic of the native core is no Exception, and nobody else in this thread hears of it
-            log.exception("control.failed", op=op)
+            if self._closed:
+                # It was waited for in vain, and what it used is closed: no fault of its own, and nobody listens any more.
+                log.info("control.cut_off", op=op, why=str(error)[:200])
+            else:
+                log.exception("control.failed", op=op)
             return _error_line("internal", f"{op} failed: {str(error)[:200]}", "the server's log says more")
 
 
