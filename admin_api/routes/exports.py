@@ -1,6 +1,6 @@
 """/v1/exports: what clients mount. The gateway keeps them; the one of the configuration is shown and is changed there."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,13 +18,11 @@ from admin_api.routes.common import (
     check_match,
     etag,
 )
+from admin_api.routes.kept_by_gateway import add_once, ask
 from admin_api.security import Role
 from admin_api.services import Services
-from admin_api.storage import once, record
 
 router = APIRouter(route_class=GuardedRoute, tags=["exports"])
-TIMEOUT_S: Final = 60.0
-STATUSES: Final = {"not_found": 404, "changed_meanwhile": 412, "in_use": 409, "invalid": 422}
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Client = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -98,15 +96,6 @@ class Exports(BaseModel):
     items: list[Export]
 
 
-def ask(here: Services, op: str, **fields: object) -> Any:
-    """An operation of the gateway; its refusals have the status that fits them."""
-    try:
-        return here.link.change(op, TIMEOUT_S, **fields)
-    except Problem as problem:
-        status = STATUSES.get(problem.code, problem.status)
-        raise Problem(status, problem.code, problem.detail, problem.hint, problem.headers) from problem
-
-
 def _find(here: Services, name: str) -> Export:
     for found in ask(here, "exports"):
         if found["name"] == name:
@@ -130,17 +119,7 @@ def add_export(
     here: Here, caller: Caller, body: NewExport, response: Response, key: IdempotencyKey = None
 ) -> Export:
     """Serves one more directory. Clients of other exports do not notice."""
-    fields = body.model_dump(mode="json")
-    here.link.check()
-    with here.engine.begin() as connection:
-
-        def create() -> dict[str, Any]:
-            made = ask(here, "export_add", export=fields)
-            told = {"path": made["path"], "pseudo": made["pseudo"]}
-            record(connection, here.now_s(), caller.name, caller.address, "export.add", body.name, **told)
-            return made
-
-        made = once(connection, here.now_s(), caller.name, "exports", key, fields, create)
+    made = add_once(here, caller, "export", key, body.model_dump(mode="json"), ("path", "pseudo"))
     response.headers["ETag"] = etag(made["version"])
     response.headers["Location"] = f"/v1/exports/{body.name}"
     return Export.model_validate(made)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import Problem, responses
 from admin_api.routes.common import Caller, Here, IfMatch, NamePath, audit, check_match, etag
-from admin_api.routes.exports import ask
+from admin_api.routes.kept_by_gateway import ask
 from admin_api.security import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["limits"])

@@ -1,6 +1,7 @@
 """/v1/smb/shares: what SMB clients see. The gateway keeps them; the configured one is shown, and changed in smb.toml."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -8,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import Problem, responses
 from admin_api.routes.common import Caller, Here, IdempotencyKey, IfMatch, audit, check_match, etag
-from admin_api.routes.exports import ask
+from admin_api.routes.kept_by_gateway import add_once, ask
 from admin_api.security import Role
 from admin_api.services import Services
-from admin_api.storage import once, record
 
 router = APIRouter(route_class=GuardedRoute, tags=["shares"])
 Name = Annotated[str, Field(min_length=1, max_length=80)]
@@ -105,18 +105,9 @@ def add_share(
     here: Here, caller: Caller, body: NewShare, response: Response, key: IdempotencyKey = None
 ) -> Share:
     """Shares one more directory. Clients of other shares do not notice. Without Samba on this machine it is only kept."""
-    fields = body.model_dump(mode="json")
-    here.link.check()
-    with here.engine.begin() as connection:
-
-        def create() -> dict[str, Any]:
-            made = ask(here, "share_add", share=fields)
-            told = {"path": made["path"], "users": made["users"]}
-            record(connection, here.now_s(), caller.name, caller.address, "share.add", body.name, **told)
-            return made
-
-        made = once(connection, here.now_s(), caller.name, "shares", key, fields, create)
+    made = add_once(here, caller, "share", key, body.model_dump(mode="json"), ("path", "users"))
     response.headers["ETag"] = etag(made["version"])
+    response.headers["Location"] = f"/v1/smb/shares/{quote(body.name)}"
     return Share.model_validate(made)
 
 

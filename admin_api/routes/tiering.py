@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from admin_api.guard import GuardedRoute, needs
 from admin_api.problems import responses
 from admin_api.routes.common import Caller, Here, IdempotencyKey, IfMatch, audit, check_match, etag
-from admin_api.routes.exports import ask
 from admin_api.routes.jobs import begin
+from admin_api.routes.kept_by_gateway import ask
 from admin_api.routes.meter import sheet_of
 from admin_api.routes.parts import OperationView
 from admin_api.security import Role

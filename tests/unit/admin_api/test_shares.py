@@ -9,6 +9,7 @@ WHERE = "smb/shares/Projects%20of%202026"
 def test_a_share_comes_changes_and_goes(api: Api) -> None:
     made = api.local("POST", "smb/shares", NEW, Idempotency_Key="k")
     assert made.status_code == 201, made.text
+    assert made.headers["location"] == "/v1/" + WHERE
     assert (made.json()["users"], made.json()["encrypt"]) == (["ada"], "inherit")
     assert api.local("POST", "smb/shares", NEW, Idempotency_Key="k").json() == made.json()
     assert api.local("POST", "smb/shares", {**NEW, "name": "PROJECTS of 2026"}).json()["code"] == "exists"
@@ -26,6 +27,7 @@ def test_a_share_comes_changes_and_goes(api: Api) -> None:
     assert api.local("DELETE", WHERE).status_code == 404
     told = api.local("GET", "audit").json()["items"]
     assert [one["action"] for one in told] == ["share.remove", "share.change", "share.add"]
+    assert told[2]["detail"] == {"path": "/projects", "users": ["ada"]}
     assert told[1]["detail"] == {"changed": ["read_only", "users"]}
 
 
