@@ -26,22 +26,23 @@ check: ## lint and the unit tests
 	@tools/lint
 	@$(PYTEST) -q tests/unit $(ARGS)
 
-test: ## all: lint, Rust tests, every Python test on real servers and clients (needs root)
+test: ## all: lint, Rust tests, every Python test on real servers and clients, the image as it boots (needs root)
 	@tools/setup
+	@tools/setup image
 	@tools/lint
 	@tools/rust-tests
-	@$(PYTEST) -n $(WORKERS) --dist loadfile --ignore=tests/image $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-image: ## the appliance: its image is built and booted, and clients mount what it serves (needs root; half an hour)
-	@tools/setup python native ganesha web image
+test-image: export TEST_VERSIONS := all
+test-image: ## the appliance alone, with what takes long: lost disks, upgrades, power cuts, an emulated PC (needs root; half an hour)
+	@tools/setup python native ganesha web client image
 	@tools/image
 	@$(PYTEST) tests/image $(ARGS)
 
 test-all: export TEST_VERSIONS := all
-test-all: test ## test over every NFS version, then what takes longer: random file operations, POSIX conformance beside stock, the image
+test-all: test ## test over every NFS version and with what takes long, then random file operations, POSIX conformance beside stock
 	@$(BIN)/python -m bench.fsx
 	@$(BIN)/python -m bench.conformance
-	@$(MAKE) test-image
 
 run: ## Caudal in the foreground on a directory store, for this machine only (ARGS: more options of `caudal up`)
 	@tools/setup python native ganesha web

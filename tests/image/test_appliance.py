@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import re
 import shlex
@@ -26,6 +27,9 @@ from tests.support.metadata_service import MetadataService, document
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.timeout(1500)
+takes_minutes = pytest.mark.skipif(
+    os.environ.get("TEST_VERSIONS") != "all", reason="takes minutes: make test-all"
+)
 # User-mode Linux has no nftables: test_firewall looks at the rules.
 NOT_HERE = {"nftables.service"}
 OURS = (
@@ -323,6 +327,7 @@ HOG = "import sys, time; held = bytearray(int(sys.argv[1])); held[::4096] = byte
 DIRTY_BYTES = 128 << 20
 
 
+@takes_minutes
 def test_memory_that_runs_short_under_smb_load_stops_nobody(
     appliance: Appliance, client: uml.Client, smb: str, tmp_path: Path
 ) -> None:
@@ -359,6 +364,7 @@ def test_a_keytab_comes_to_the_server_and_goes(appliance: Appliance, tmp_path: P
     appliance.wait_serving()
 
 
+@takes_minutes
 def test_a_server_that_hangs_is_killed_and_clients_go_on(appliance: Appliance, client: uml.Client) -> None:
     ask = "systemctl show -p NRestarts --value caudal"
     before = int(appliance.ssh(ask))
@@ -374,6 +380,7 @@ def test_a_server_that_hangs_is_killed_and_clients_go_on(appliance: Appliance, c
         client.run(f'test "$(cat {point}/hangs)" = "$(printf \'before\\nafter\')" && rm {point}/hangs')
 
 
+@takes_minutes
 def test_files_and_mounts_outlive_a_reboot_and_a_power_cut(appliance: Appliance, client: uml.Client) -> None:
     point = client.mount("4.2", 2049, "/data")
     client.run(f"mkdir {point}/kept; cp -a /etc/apt {point}/kept/; sync {point}/kept/apt/* || true")
