@@ -322,6 +322,8 @@ def restart_services(*, as_member: bool) -> None:
         words = ("restart" if as_member else "stop", domain.WINBIND_UNIT)
         for each in (words, ("restart", smb.SMB_UNIT)):
             subprocess.run(["systemctl", *each], check=False)
+        # It looks again, and what it said of the membership is not on the admin page any more.
+        subprocess.run(["systemctl", "try-restart", "--no-block", "caudal-firstboot.service"], check=False)
 
 
 def _password(account: str) -> str:

@@ -4,7 +4,6 @@ write files by Kerberos and by password. Takes over a minute, so only with TEST_
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,13 +135,8 @@ def member(machine: Machine, directory: Directory, uid: int) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def ticket(directory: Directory, uid: int, module_disk_path: Path) -> Path:
-    """The user's, from the domain controller."""
-    file = module_disk_path / "ticket"
-    env = {**os.environ, "KRB5_CONFIG": str(directory.krb5_conf())}
-    words = ["kinit", "-c", str(file), f"{USER}@{REALM}"]
-    subprocess.run(words, env=env, input=USER_PASSWORD, text=True, check=True, capture_output=True)
-    return file
+def ticket(directory: Directory, uid: int) -> Path:
+    return directory.ticket(USER, USER_PASSWORD)
 
 
 def owner(client: uml.Client, server: Caudal, path: str) -> int:

@@ -2,6 +2,7 @@
 test.
 """
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -108,6 +109,14 @@ class Directory:
             f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_realm = false\n rdns = false\n"
             f" dns_canonicalize_hostname = false\n[realms]\n {REALM} = {{\n  kdc = {self.address}\n }}\n"
         )
+        return file
+
+    def ticket(self, user: str, password: str) -> Path:
+        """A file with the user's ticket, from the controller."""
+        file = self.folder / f"{user}-ticket"
+        env = {**os.environ, "KRB5_CONFIG": str(self.krb5_conf())}
+        words = ["kinit", "-c", str(file), f"{user}@{REALM}"]
+        subprocess.run(words, env=env, input=password, text=True, check=True, capture_output=True)
         return file
 
     def log_tail(self) -> str:

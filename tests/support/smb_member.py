@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from tests.support import uml
 from tests.support.active_directory import REALM, SHORT, Directory
@@ -140,8 +140,17 @@ def local_user(client: uml.Client, machine: Machine) -> None:
     client.run(words)
 
 
+class Served(Protocol):
+    """A machine that serves, and this side's folder for it."""
+
+    @property
+    def work(self) -> Path: ...
+    @property
+    def address(self) -> str: ...
+
+
 def smbclient(
-    client: uml.Client, directory: Directory, user: str, command: str, ticket: Path | None = None
+    client: Served, directory: Directory, user: str, command: str, ticket: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """A client on this side: DOMAIN\\name%password, or a ticket of Kerberos' alone."""
     conf = client.work / "smbclient.conf"
