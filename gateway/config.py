@@ -231,7 +231,7 @@ KEYS: Final[dict[str, Key]] = {
         "How long a journal mirror may take to write while another is healthy, before it is dropped.",
     ),
     "lease_s": Key(
-        values.whole(5, 120), fixed(30), "NFS 4 lease: a client silent for longer loses its locks."
+        values.whole(5, 120), fixed(30), "NFS 4: a client silent for longer loses its locks. Linux needs 10."
     ),
     "grace_s": Key(
         values.whole(5, 180), fixed(35), "After a restart, time for NFS 4 clients to reclaim their locks."
