@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.timeout(3000),
     pytest.mark.skipif(os.environ.get("TEST_VERSIONS") != "all", reason="takes many boots: make test-all"),
 ]
+LATER = "+later"
 # Whose certificate it is the tests of the page look at.
 ASK_PAGE = """import ssl, urllib.request
 context = ssl._create_unverified_context()
@@ -194,48 +195,51 @@ def test_the_cache_disks_go(appliance: Appliance, files: Files) -> None:
     files.check()
 
 
-def test_another_system_disk_finds_the_data_disks(appliance: Appliance, files: Files) -> None:
+@pytest.fixture(scope="module")
+def later(image: Path, module_disk_path: Path) -> Path:
+    """The folder of an image that was built later, of a version of its own, and its packages."""
+    folder = module_disk_path / "later"
+    # There is no network in here; what the first build fetched is kept.
+    environment = {**os.environ, "CAUDAL_VERSION_SUFFIX": LATER, "CARGO_NET_OFFLINE": "true"}
+    words = [ROOT / "tools/image", folder]
+    done = subprocess.run(words, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def runs_later(appliance: Appliance) -> bool:
+    return appliance.ssh("dpkg-query -W -f '${Version}' caudal").endswith(LATER)
+
+
+def test_a_later_image_takes_over_the_data_disks_and_the_earlier_one_again(
+    appliance: Appliance, files: Files, image: Path, later: Path
+) -> None:
     """With a cache disk that comes back, too."""
     token = appliance.ssh("cat /etc/caudal/admin-token || true")
-    appliance.shut_down()
-    appliance.replace_root()
-    appliance.disks = [appliance.work / name for name in ("j0", "j1", "files", "cache")]
-    appliance.start()
-    appliance.wait_serving()
-    files.check()
-    files.add()
-    assert appliance.setup()["problems"] == []
-    if token:
-        listed = appliance.ssh("caudal token list")
-        assert "first" in listed, "users and tokens lie with the data"
+    for disk in (later / "caudal.img", image):
+        appliance.shut_down()
+        appliance.replace_root(disk)
+        appliance.disks = [appliance.work / name for name in ("j0", "j1", "files", "cache")]
+        appliance.start()
+        appliance.wait_serving()
+        assert runs_later(appliance) == (disk != image)
+        files.check()
+        files.add()
+        assert appliance.setup()["problems"] == []
+        if token:
+            assert "first" in appliance.ssh("caudal token list"), "users and tokens lie with the data"
 
 
 def test_packages_are_upgraded_in_place_and_rolled_back(
-    appliance: Appliance, files: Files, tmp_path: Path
+    appliance: Appliance, files: Files, image: Path, later: Path
 ) -> None:
-    # There is no network in here; what the first build fetched is kept.
-    environment = {
-        **os.environ,
-        "CAUDAL_VERSION_SUFFIX": "+b",
-        "UV_OFFLINE": "1",
-        "CARGO_NET_OFFLINE": "true",
-    }
-    subprocess.run([ROOT / "tools/debs", tmp_path / "b"], check=True, env=environment, capture_output=True)
-    subprocess.run(
-        [ROOT / "tools/debs", tmp_path / "a"],
-        check=True,
-        env={**environment, "CAUDAL_VERSION_SUFFIX": ""},
-        capture_output=True,
-    )
-    for folder, version in (("b", "+b"), ("a", "")):
+    for folder in (later, image.parent):
         appliance.ssh("mkdir -p /var/debs && rm -f /var/debs/*")
-        for package in (tmp_path / folder).glob("*.deb"):
+        for package in (folder / "debs").glob("*.deb"):
             appliance.copy_in(package, "/var/debs/")
         appliance.ssh("dpkg --install --force-downgrade /var/debs/*.deb", timeout_s=600)
         appliance.wait_serving()
-        found = appliance.ssh("dpkg-query -W -f '${Version}' caudal")
-        assert found.endswith("+b") == (version == "+b")
-        assert appliance.ssh("systemctl is-enabled nfs-ganesha", check=False).strip() == "masked"
+        assert runs_later(appliance) == (folder == later)
         files.check()
         files.add()
 
