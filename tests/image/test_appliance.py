@@ -32,17 +32,8 @@ takes_minutes = pytest.mark.skipif(
 )
 # User-mode Linux has no nftables: test_firewall looks at the rules.
 NOT_HERE = {"nftables.service"}
-OURS = (
-    "caudal.service",
-    "caudal-smb.service",
-    "caudal-smb-shares.service",
-    "caudal-winbind.service",
-    "caudal-admin.service",
-    "caudal-firstboot.service",
-    "caudal-first-token.service",
-    "caudal-mirrors.service",
-    "caudal-disk.service",
-)
+PARTS = ("", "-smb", "-smb-shares", "-winbind", "-admin", "-firstboot", "-first-token", "-mirrors", "-disk")
+OURS = tuple(f"caudal{part}.service" for part in PARTS)
 # sshd, rpcbind, NFS, mountd, lock manager, status monitor, admin service; on the loopback resolved's two.
 TCP_PORTS = {22, 111, 445, 2049, 20048, 32803, 32765, 8443}
 USER, PASSWORD = "ada", "correct-horse"
@@ -352,6 +343,7 @@ def test_memory_that_runs_short_under_smb_load_stops_nobody(
     client.run("rm /mnt/both/squeezed")
 
 
+@takes_minutes
 def test_a_keytab_comes_to_the_server_and_goes(appliance: Appliance, tmp_path: Path) -> None:
     file = tmp_path / "keytab"
     file.write_bytes(keytabs.SERVER)
