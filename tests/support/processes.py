@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -14,6 +15,7 @@ from typing import Self, TypeVar
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_PORTS = (20_000, 32_000)
+_LATELY: deque[int] = deque(maxlen=100)
 CACHE = Path(os.environ.get("CAUDAL_CACHE") or Path.home() / ".cache" / "caudal")
 
 
@@ -36,17 +38,21 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 20, int
 def free_port() -> int:
     """A port that nobody uses now, of TCP nor of UDP: servers of the mount protocol bind both.
 
-    Below those that the system gives to sockets which ask for any, so that none of them takes it meanwhile.
+    Below those that the system gives to sockets which ask for any, so that none of them takes it meanwhile; and none that
+    was returned lately, whose server may not listen yet.
     """
     family = socket.AF_INET6 if Path("/proc/sys/net/ipv6").exists() else socket.AF_INET
     while True:
         port = random.randrange(*SERVER_PORTS)
+        if port in _LATELY:
+            continue
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(family, kind) as probe:
                     probe.bind(("", port))
         except OSError:
             continue
+        _LATELY.append(port)
         return port
 
 
