@@ -30,7 +30,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     first = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"
     if wanted and first and not session.config.option.collectonly and not os.environ.get("TEST_IMAGE"):
         quiet = subprocess.DEVNULL
-        command = ["nice", "-n", "5", str(ROOT / "tools/image")]
+        command = [str(ROOT / "tools/image")]
         _BUILD.append(
             subprocess.Popen(
                 command, stdin=quiet, stdout=quiet, stderr=quiet, cwd=ROOT, start_new_session=True

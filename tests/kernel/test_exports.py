@@ -84,7 +84,7 @@ def test_exports_come_change_and_go_while_another_is_read(client: uml.Client, se
                 assert client.run(f"cat {point}/c", check=False).status
             refused = client.run(
                 f"mkdir -p /mnt/none && mount -t nfs -o vers=4.2,port={server.nfs_port}"
-                " 192.168.77.1:/projects /mnt/none",
+                f" {client.server_address}:/projects /mnt/none",
                 check=False,
             )
             assert refused.status
@@ -96,7 +96,8 @@ def test_exports_come_change_and_go_while_another_is_read(client: uml.Client, se
 
 
 def test_the_first_rule_that_names_a_client_holds(client: uml.Client, server: Caudal) -> None:
-    server.cli("export", "add", "ruled", "--path", "/projects", "--allow", "192.168.77.0/24=ro", *ALLOWED)
+    its_own = f"{client.address}=ro"
+    server.cli("export", "add", "ruled", "--path", "/projects", "--allow", its_own, *ALLOWED)
     try:
         with client.mounted("4.2", server.nfs_port, "/ruled") as point:
             assert "Read-only" in client.run(f"touch {point}/new", check=False).output
