@@ -73,6 +73,7 @@ class ControlServer:
         self._handlers.setdefault("ping", lambda _: "pong")
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._only_wait: set[str] = set()
         self._running: set[threading.Thread] = set()
         self._ended = threading.Condition(self._lock)
         self._closed = False
@@ -88,9 +89,11 @@ class ControlServer:
             raise
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
 
-    def register(self, op: str, handler: Handler) -> None:
-        """Adds an operation, or replaces it."""
+    def register(self, op: str, handler: Handler, *, only_waits: bool = False) -> None:
+        """Adds an operation, or replaces it. only_waits: it changes nothing, and close() does not wait for it."""
         self._handlers[op] = handler
+        if only_waits:
+            self._only_wait.add(op)
 
     def start(self) -> None:
         """Begins to answer; until then callers wait in the socket's queue."""
@@ -186,7 +189,8 @@ class ControlServer:
         with self._lock:
             if self._closed:
                 return _error_line("stopping", f"{op}: the server stops", "try again when it runs")
-            self._running.add(myself)
+            if op not in self._only_wait:
+                self._running.add(myself)
         try:
             return self._run(op, handler, fields)
         finally:

@@ -143,11 +143,11 @@ class BackupCommands:
             "backup_position": self.backup_position,
             "backed_up": self.backed_up,
             "backup_trouble": self.backup_trouble,
-            "backup_snapshot": self.backup_snapshot,
             "backup_may_delete": self.may_delete,
-            "steward_wait": self.steward_wait,
         }.items():
             server.register(op, handler)
+        server.register("backup_snapshot", self.backup_snapshot, only_waits=True)
+        server.register("steward_wait", self.steward_wait, only_waits=True)
 
     def backup_position(self, _fields: Mapping[str, Any]) -> dict[str, object]:
         owner = self._owner

@@ -37,11 +37,11 @@ class StewardJobs:
 
     def register(self, server: ControlServer) -> None:
         for op, handler in {
-            "steward_job_next": self.next,
             "steward_job_progress": self.progress,
             "steward_job_ended": self.ended,
         }.items():
             server.register(op, handler)
+        server.register("steward_job_next", self.next, only_waits=True)
 
     def start(self, kind: str, **options: object) -> dict[str, Any]:
         """Asks the steward for a piece of work; a job follows it. Raises ControlError (busy)."""

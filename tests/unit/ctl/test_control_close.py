@@ -90,3 +90,19 @@ def test_a_handler_may_close_the_socket_itself(tmp_path: Path) -> None:
     caller = _call_and_forget(tmp_path / "control.sock", "close")
     assert closed.wait(4)
     caller.join(10)
+
+
+def test_who_only_waits_is_not_waited_for(tmp_path: Path) -> None:
+    """The steward asks for work at all times: a stop that waited for that would always take longer."""
+    held = _Held()
+    running = ControlServer(tmp_path / "control.sock")
+    running.register("held", held, only_waits=True)
+    running.start()
+    caller = _call_and_forget(tmp_path / "control.sock", "held")
+    assert held.begun.wait(10)
+    with structlog.testing.capture_logs() as logs:
+        running.close()
+    assert not held.ended.is_set()
+    assert not logs
+    held.let.set()
+    caller.join(10)
