@@ -1,4 +1,4 @@
-"""What routes share whose objects the gateway keeps: exports, shares, limits, Kerberos."""
+"""What routes share whose objects the gateway keeps: exports, shares, limits, Kerberos, tiering."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
